@@ -1,0 +1,1 @@
+"""Encoders: one file per modality, from a medium to features."""

@@ -1,0 +1,1 @@
+"""Generators: one file per modality, from a condition to a medium."""

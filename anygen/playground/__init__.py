@@ -1,0 +1,1 @@
+"""The procedural world that nano is trained and judged on."""

@@ -1,0 +1,1 @@
+"""Training: stages, data, checkpoints and one visible loop."""
