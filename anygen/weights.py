@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from anygen.error import ModelError
+
+Config = TypeVar("Config")
 
 
 def read_config(file: Path) -> dict[str, Any]:
@@ -27,7 +29,7 @@ def read_config(file: Path) -> dict[str, Any]:
     return value
 
 
-def fill[C](kind: type[C], values: Mapping[str, Any], where: str) -> C:
+def fill(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """A dataclass from plain values: an unknown key and a missing key are errors; lists become tuples."""
     known = {field.name: field for field in fields(kind)}
     for key in values:
