@@ -129,7 +129,8 @@ def _sound(data: bytes, name: str) -> Sound:
         stream = container.streams.audio[0]
         rate = int(stream.rate)
         resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-        chunks, length, early = [], 0, 0
+        chunks: list[np.ndarray] = []
+        length = early = 0
         for frame in container.decode(stream):
             if not chunks and frame.pts is not None and frame.pts < 0:
                 # what an encoder puts before the beginning
@@ -214,7 +215,7 @@ def _encode_sound(container: Any, stream: Any, sound: Sound) -> None:
     layout = "mono" if len(samples) == 1 else "stereo"
     resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-    frame.sample_rate = rate
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
     for piece in [*resampler.resample(frame), *resampler.resample(None)]:
         container.mux(stream.encode(piece))
     container.mux(stream.encode(None))
