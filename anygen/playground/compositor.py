@@ -1,0 +1,96 @@
+"""The compositor: scenes to pictures in batches, in integer maths, so that every device gives the same bits."""
+
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from anygen.playground.backdrop import draw_backdrop
+from anygen.playground.scene import VARIANTS, Scene
+from anygen.playground.things import BACKDROPS, INDEX, SIZES, THINGS
+
+_BAKED = 64  # side of a sprite in the atlas
+_COLUMNS = 16
+
+
+@lru_cache(maxsize=8)
+def _sprites(side: int) -> Tensor:
+    """All sprites at `side` pixels: uint8 [things, side, side, 4], straight alpha."""
+    with Image.open(str(files("anygen.playground") / "assets" / "atlas.png")) as atlas:
+        atlas = atlas.convert("RGBA")
+    sprites = []
+    for index in range(len(THINGS)):
+        left, top = index % _COLUMNS * _BAKED, index // _COLUMNS * _BAKED
+        sprite = atlas.crop((left, top, left + _BAKED, top + _BAKED)).convert("RGBa")
+        sprites.append(np.asarray(sprite.resize((side, side), Image.Resampling.BOX).convert("RGBA")))
+    return torch.from_numpy(np.stack(sprites))
+
+
+@lru_cache(maxsize=4)
+def _backdrops(side: int) -> Tensor:
+    """Every variant of every backdrop: uint8 [backdrops * VARIANTS, 3, side, side]."""
+    return torch.stack([draw_backdrop(name, variant, side) for name in BACKDROPS for variant in range(VARIANTS)])
+
+
+class Compositor:
+    """Renders scenes on a square canvas of `size` pixels (a multiple of 16); later things cover earlier ones.
+
+    In a pair "in front of" the first thing is drawn last.
+    """
+
+    def __init__(self, size: int = 64, device: str | torch.device = "cpu") -> None:
+        if size % 16:
+            raise ValueError(f"a canvas side is a multiple of 16, not {size}")
+        self.size, self.device = size, torch.device(device)
+        self.sides = {name: round(share * size) for name, share in SIZES.items()}
+        banks = [_sprites(side).reshape(-1, 4) for side in self.sides.values()]
+        starts = np.cumsum([0, *(len(bank) for bank in banks)])
+        self.starts = {name: int(start) for name, start in zip(self.sides, starts, strict=False)}
+        self._bank = torch.cat(banks).to(self.device)  # [pixels of all sprites of all sizes, 4]
+        self._ground = _backdrops(size).to(self.device)
+
+    def backdrop(self, name: str, variant: int) -> Tensor:
+        """uint8 [3, size, size]"""
+        return self._ground[BACKDROPS.index(name) * VARIANTS + variant]
+
+    def sprite(self, thing: str, size: str) -> Tensor:
+        """uint8 [4, side, side], straight alpha"""
+        return _sprites(self.sides[size])[INDEX[thing]].permute(2, 0, 1)
+
+    def corner(self, centre: float, side: int) -> int:
+        """First pixel of a sprite of `side` pixels whose centre is at this share of the canvas."""
+        return int(centre * self.size - side / 2 + 0.5)
+
+    def _layers(self, scenes: list[Scene]) -> Tensor:
+        """The drawing orders: int [layers, scenes, 4] of bank start, side, left, top; side 0 where there is no thing."""
+        orders = []
+        for scene in scenes:
+            things = scene.things[::-1] if scene.relation == "in front of" else scene.things
+            rows = []
+            for placed in things:
+                side = self.sides[placed.size]
+                start = self.starts[placed.size] + INDEX[placed.thing] * side * side
+                rows.append((start, side, self.corner(placed.x, side), self.corner(placed.y, side)))
+            orders.append(rows)
+        deepest = max(len(rows) for rows in orders)
+        padded = [rows + [(0, 0, 0, 0)] * (deepest - len(rows)) for rows in orders]
+        return torch.tensor(padded, dtype=torch.int64).transpose(0, 1).to(self.device)
+
+    def render(self, scenes: list[Scene]) -> Tensor:
+        """uint8 [scenes, 3, size, size]"""
+        ground = [BACKDROPS.index(scene.backdrop) * VARIANTS + scene.variant for scene in scenes]
+        picture = self._ground[torch.tensor(ground, device=self.device)].permute(0, 2, 3, 1).to(torch.int32)
+        picture = picture.contiguous()  # [scenes, size, size, 3]
+        line = torch.arange(self.size, device=self.device)
+        for start, side, left, top in (layer.unbind(-1) for layer in self._layers(scenes)):
+            u = line[None, :] - left[:, None]  # [scenes, size], column inside the sprite
+            v = line[None, :] - top[:, None]
+            inside = ((v >= 0) & (v < side[:, None]))[:, :, None] & ((u >= 0) & (u < side[:, None]))[:, None, :]
+            where = start[:, None, None] + v[:, :, None] * side[:, None, None] + u[:, None, :]
+            texel = self._bank[where.where(inside, 0)].to(torch.int32)  # [scenes, size, size, 4]
+            alpha = texel[..., 3:] * inside[..., None]
+            picture = (texel[..., :3] * alpha + picture * (255 - alpha) + 127) // 255
+        return picture.to(torch.uint8).permute(0, 3, 1, 2).contiguous()

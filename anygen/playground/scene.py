@@ -1,0 +1,147 @@
+"""Scenes: which things stand where on which backdrop, and which of them are held out from training."""
+
+import hashlib
+import math
+import random
+from dataclasses import dataclass
+
+from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS
+
+VARIANTS = 16  # drawings of each backdrop
+KINDS = ("one", "count", "pair", "three")
+_KIND_WEIGHTS = (4, 2, 4, 2)
+_HELD_OUT_SHARE = 10  # one of so many pairs, relations and thing-backdrop combinations is never trained on
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placed:
+    """A thing in a scene: its canonical name, its size's name, and its centre as shares of the canvas (y points down)."""
+
+    thing: str
+    size: str
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scene:
+    """What a picture shows. In a pair `things[0]` stands in `relation` to `things[1]`; three things go from left to right."""
+
+    kind: str
+    things: tuple[Placed, ...]
+    backdrop: str
+    relation: str | None = None
+    variant: int = 0
+
+
+def place_of(x: float, y: float) -> str:
+    """The name of the ninth of the canvas that holds the point."""
+    column = min(2, int(3 * x))
+    row = min(2, int(3 * y))
+    return PLACES[3 * row + column]
+
+
+def relation_of(a: Placed, b: Placed) -> str | None:
+    """How `a` stands to `b`: one of RELATIONS, or None where two of them would be as true."""
+    dx, dy = a.x - b.x, a.y - b.y
+    reach = (SIZES[a.size] + SIZES[b.size]) / 2
+    if max(abs(dx), abs(dy)) < 0.62 * reach:
+        return "in front of"
+    if abs(dx) > 1.6 * abs(dy):
+        return "left of" if dx < 0 else "right of"
+    if abs(dy) > 1.6 * abs(dx):
+        return "above" if dy < 0 else "below"
+    return None
+
+
+def _held_out(*words: str) -> bool:
+    digest = hashlib.sha256("|".join(words).encode()).digest()
+    return int.from_bytes(digest[:4], "big") % _HELD_OUT_SHARE == 0
+
+
+def is_heldout(scene: Scene) -> bool:
+    """Whether training never shows this scene: a thing on this backdrop, this pair, or this thing in this relation."""
+    names = [placed.thing for placed in scene.things]
+    if scene.kind == "one":
+        return _held_out("backdrop", names[0], scene.backdrop)
+    if scene.kind == "count":
+        return _held_out("count", names[0], str(len(names)))
+    if scene.kind == "pair":
+        return _held_out("pair", *sorted(names)) or _held_out("relation", names[0], scene.relation or "")
+    return _held_out("three", *sorted(names)[:2])
+
+
+def _between(stream: random.Random, low: float, high: float) -> float:
+    return round(stream.uniform(low, high), 3)
+
+
+def _inside(stream: random.Random, size: str) -> tuple[float, float]:
+    half = SIZES[size] / 2
+    return _between(stream, half, 1 - half), _between(stream, half, 1 - half)
+
+
+def _one(stream: random.Random) -> tuple[Placed, ...]:
+    size = stream.choice(("small", "medium", "medium", "large", "large"))
+    x, y = _inside(stream, size)
+    return (Placed(thing=stream.choice(THINGS).name, size=size, x=x, y=y),)
+
+
+def _count(stream: random.Random) -> tuple[Placed, ...]:
+    number = stream.choice((2, 3, 4))
+    size = "medium" if number == 2 else stream.choice(("small", "medium")) if number == 3 else "small"
+    name = stream.choice(THINGS).name
+    return _apart(stream, [name] * number, size)
+
+
+def _apart(stream: random.Random, names: list[str], size: str) -> tuple[Placed, ...]:
+    """The named things at points whose sprites hardly overlap, from left to right."""
+    while True:
+        points = sorted(_inside(stream, size) for _ in names)
+        gaps = [max(abs(a[0] - b[0]), abs(a[1] - b[1])) for i, a in enumerate(points) for b in points[:i]]
+        if min(gaps) >= 0.95 * SIZES[size]:
+            return tuple(Placed(thing=n, size=size, x=x, y=y) for n, (x, y) in zip(names, points, strict=True))
+
+
+def _pair(stream: random.Random, relation: str) -> tuple[Placed, ...]:
+    a, b = stream.sample(THINGS, 2)
+    sizes = ("medium", "large") if relation == "in front of" else ("medium", "medium")
+    while True:
+        first, second = (_inside(stream, size) for size in sizes)
+        pair = tuple(
+            Placed(thing=t.name, size=s, x=x, y=y)
+            for t, s, (x, y) in zip((a, b), sizes, (first, second), strict=True)
+        )
+        distance = math.dist(first, second)
+        apart = 0.14 <= distance <= 0.25 if relation == "in front of" else distance >= SIZES["medium"]
+        if apart and relation_of(*pair) == relation:
+            return pair
+
+
+def _three(stream: random.Random) -> tuple[Placed, ...]:
+    names = [t.name for t in stream.sample(THINGS, 3)]
+    while True:
+        things = _apart(stream, names, stream.choice(("small", "medium")))
+        if all(b.x - a.x >= 0.08 for a, b in zip(things, things[1:], strict=False)):
+            return things
+
+
+def sample_scene(stream: random.Random, kind: str | None = None, split: str = "train") -> Scene:
+    """A random scene of the kind (any when None). `split` "train" never gives a held-out scene, "heldout" only such."""
+    if split not in ("train", "heldout"):
+        raise ValueError(f"no split '{split}'; there are train, heldout")
+    while True:
+        chosen = kind or stream.choices(KINDS, _KIND_WEIGHTS)[0]
+        relation = stream.choice(RELATIONS) if chosen == "pair" else None
+        if relation:
+            things = _pair(stream, relation)
+        else:
+            things = {"one": _one, "count": _count, "three": _three}[chosen](stream)
+        scene = Scene(
+            kind=chosen,
+            things=things,
+            backdrop=stream.choice(BACKDROPS),
+            relation=relation,
+            variant=stream.randrange(VARIANTS),
+        )
+        if is_heldout(scene) == (split == "heldout"):
+            return scene
