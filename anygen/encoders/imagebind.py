@@ -1,9 +1,6 @@
 """ImageBind-style towers: one transformer trunk for every modality and a head into the joint space (arXiv 2305.05665)."""
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -121,22 +118,3 @@ class TextTower(nn.Module):
         states = self.trunk(self.token_embedding(ids) + self.position_embedding[:, : ids.shape[1]], causal=True)
         last = states[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]
         return F.normalize(self.head(last), dim=-1)
-
-
-def read_config(folder: Path, key: str) -> TowerConfig:
-    """The tower's config from config.json; an unknown or a missing key is an error."""
-    path = folder / "config.json"
-    try:
-        values: dict[str, Any] = json.loads(path.read_text())[key]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise ModelError(f"{path} holds no '{key}' config ({error}); is the folder complete?") from error
-    wanted = set(TowerConfig.__dataclass_fields__)
-    if wrong := sorted(wanted ^ set(values)):
-        raise ModelError(f"{path}: unknown or missing key '{wrong[0]}' in '{key}'")
-    return TowerConfig(**values)
-
-
-def write_config(folder: Path, configs: dict[str, TowerConfig]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    values = {"architecture": "ImageBind"} | {key: asdict(config) for key, config in configs.items()}
-    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n")
