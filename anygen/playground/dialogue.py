@@ -1,4 +1,4 @@
-"""Sampled chats of every task, and the same chats with pictures told in words for a language model that cannot see yet."""
+"""Sampled chats of every task, and the same with pictures told in words for a language model that cannot see yet."""
 
 import random
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def _talking(stream: random.Random, split: str) -> Chat:
         else:
             messages = [user(draw_request(scene, stream, split)), drawn(scene)]
         for _ in range(stream.choice((0, 1, 1, 2))):
-            edited = edit(scene, stream, split)
+            edited = edit(scene, stream, split, seen=False)
             if edited:
                 scene = edited[2]
                 messages += [user(casual(edited[1], stream)), _changed(scene)]
@@ -128,7 +128,7 @@ MIXTURE = {
 
 
 def sample_chat(stream: random.Random, task: str | None = None, split: str = "train") -> Chat:
-    """A random chat of the task, or of any by MIXTURE; "heldout" takes its words and its new pictures from what is held out."""
+    """A random chat of the task, or of any by MIXTURE; "heldout" takes words and new pictures that are held out."""
     if task is not None and task not in SAMPLERS:
         raise ValueError(f"no task is called '{task}'; there are {', '.join(SAMPLERS)}")
     task = task or stream.choices(list(MIXTURE), list(MIXTURE.values()))[0]

@@ -4,11 +4,12 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from anygen.playground.arrange import COUNT_SIZES, fits, on_backdrop, put, put_beside, put_more
+from anygen.playground.arrange import COUNT_SIZES, fits, on_backdrop, one_thing, put, put_beside, put_more, two_things
 from anygen.playground.scene import Placed, Scene, is_heldout, place_of, relation_of, sample_scene
 from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS, thing
 from anygen.playground.word import (
     BACKDROP_WORDS,
+    INVERSE,
     NUMBERS,
     PLACE_WORDS,
     RELATION_WORDS,
@@ -37,7 +38,7 @@ BACKDROP_NAMED = (
     "Change the backdrop to {name}.",
     "Change the background to {name}.",
     "Backdrop: {name}.",
-    "Use the {name} as the backdrop.",
+    "Use {name} as the backdrop.",
     "Replace the backdrop with {name}.",
 )
 REPLACE = (
@@ -92,6 +93,7 @@ COUNT = (
 )
 GROW = ("bigger", "larger")
 SHRINK = ("smaller", "tinier")
+_SIDES = {"left of": "left", "right of": "right", "above": "top", "below": "bottom"}
 
 
 def _name(placed: Placed, stream: random.Random) -> str:
@@ -197,17 +199,38 @@ EDITS_FOR = {
 }
 
 
-def edit(scene: Scene, stream: random.Random, split: str = "train") -> tuple[str, str, Scene] | None:
-    """A kind of edit, its instruction and the edited scene; None where this try does not fit the scene or the split."""
+def edit(
+    scene: Scene, stream: random.Random, split: str = "train", *, seen: bool = True
+) -> tuple[str, str, Scene] | None:
+    """A kind of edit, its instruction and the edited scene; None where this try does not fit the scene or the split.
+
+    Where the picture is not `seen` but known from its caption only, what the caption leaves open is settled by it.
+    """
     kind = stream.choice(EDITS_FOR[scene.kind])
     edited = EDITS[kind](scene, stream, split)
-    if edited is None or is_heldout(edited[1]) != (split == "heldout"):
+    if edited is None:
         return None
-    return kind, *edited
+    ask, target = edited
+    target = target if seen else _settled(scene, target, stream)
+    return (kind, ask, target) if is_heldout(target) == (split == "heldout") else None
+
+
+def _settled(source: Scene, target: Scene, stream: random.Random) -> Scene:
+    """The target with no place, size or relation that the source's caption does not tell."""
+    if target.kind == source.kind or target.kind == "count" or source.kind == "one":
+        return target
+    names = [placed.thing for placed in target.things]
+    if target.kind == "pair":
+        settled = two_things(names[0], "left of", names[1], target.backdrop, stream)
+    else:
+        first = source.things[0].thing == names[0]
+        relation = source.relation if first or source.relation is None else INVERSE[source.relation]
+        settled = one_thing(names[0], target.backdrop, stream, place=_SIDES.get(relation or "", "middle"))
+    return replace(settled, variant=target.variant)
 
 
 def sample_edit(stream: random.Random, split: str = "train") -> tuple[str, Scene, str, Scene]:
-    """A kind of edit, a scene, an instruction and the edited scene. For "heldout" it is the edited scene that is held out."""
+    """A kind of edit, a scene, an instruction and the edited scene; for "heldout" the edited scene is held out."""
     while True:
         source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
         kind = stream.choice(("one", "one", "one", "count", "pair", "three"))

@@ -1,4 +1,4 @@
-"""What nano knows of its world without a picture: what there is, what it is, what it sounds like, and sums up to ten."""
+"""What nano knows without a picture: what there is, what it is, what it sounds like, and sums up to ten."""
 
 import random
 from collections.abc import Callable
@@ -115,6 +115,7 @@ WHO_ARE_YOU = ("Who are you?", "What are you?", "What is your name?", "Tell me a
 HELLO = ("Hello", "Hello!", "Hi", "Hi!", "Hey", "Hi there!", "Good morning!", "Hello there", "Good day")
 THANKS = ("Thank you.", "Thanks!", "Thank you!", "Very nice.", "Well done!", "Great!", "I like it.")
 
+_ABLE = "I can draw animals, food, plants, vehicles, instruments and many other things"
 _SOUNDS = [item.sound for item in THINGS]
 
 
@@ -133,7 +134,7 @@ def _number(n: int, stream: random.Random) -> str:
 
 
 def _abilities(stream: random.Random, split: str) -> Answered:
-    return _said(pick(ABILITIES, stream, split), "I can draw animals, food, plants, vehicles, instruments and many other things")
+    return _said(pick(ABILITIES, stream, split), _ABLE)
 
 
 def _name_some(stream: random.Random, split: str) -> Answered:

@@ -264,7 +264,8 @@ def is_there(scene: Scene, stream: random.Random, split: str = "train") -> Answe
         alike = [item for item in others if item.category == category]
         item = stream.choice(alike if alike and stream.random() < 0.5 else others)
         name, asked = item.name, called(item, stream)
-    return _answer(pick(IS_THERE, stream, split).format(x=a(asked)), [f"no, there is no {name}", "no"])
+    ways = [f"no, there is no {name}", "no", f"no, there is no {asked}"]
+    return _answer(pick(IS_THERE, stream, split).format(x=a(asked)), ways)
 
 
 def scene_to_ask(stream: random.Random, split: str = "train") -> Scene:

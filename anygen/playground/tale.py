@@ -88,8 +88,17 @@ PLACE_WISHES = (
     "travels and wakes up {where}",
     "has an adventure {where}",
 )
-STRANGE_WISHES = ("{verb} {x}", "wants to {verb}", "is too {x}", "never {verb}s", "has no {x}")
+STRANGE_WISHES = (
+    "{verb}s with {x}",
+    "wants to {verb}",
+    "is very {mood}",
+    "never {verb}s",
+    "likes {x}",
+    "does not like {x}",
+    "wants to be {mood}",
+)
 _VERBS = ("jump", "cook", "dance", "win", "work", "swim", "laugh", "paint", "run", "wait", "hide", "climb")
+_MOODS = ("happy", "brave", "lazy", "rich", "clever", "angry", "strong", "shy", "curious", "tired", "kind", "fast")
 
 BEGIN: dict[str | None, tuple[str, ...]] = {
     None: (
@@ -115,7 +124,10 @@ MIDDLE: dict[str | None, tuple[str, ...]] = {
         "Up went {hero}, high above {other}, {where}.",
     ),
     "below": ("Then {hero} hid under {other} {where}.", "Soon {hero} slept under {other} {where}."),
-    "in front of": ("Then {hero} stood in front of {other} {where}.", "Soon {hero} danced in front of {other} {where}."),
+    "in front of": (
+        "Then {hero} stood in front of {other} {where}.",
+        "Soon {hero} danced in front of {other} {where}.",
+    ),
 }
 END: dict[str | None, tuple[str, ...]] = {
     None: (
@@ -127,6 +139,8 @@ END: dict[str | None, tuple[str, ...]] = {
         "In the end {hero} kept {other} and was happy {where}. The end.",
     ),
 }
+_LIVING = tuple(item for item in THINGS if item.category in ("animal", "person"))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wish:
@@ -161,8 +175,8 @@ def _wish(hero: str, stream: random.Random, split: str) -> Wish:
         backdrop = stream.choice(BACKDROPS)
         where = stream.choice(BACKDROP_WORDS[backdrop])
         return Wish(words=pick(PLACE_WISHES, stream, split).format(where=where), backdrop=backdrop)
-    x, verb = unknown_name(stream, split), stream.choice(_VERBS)
-    return Wish(words=pick(STRANGE_WISHES, stream, split).format(x=x, verb=verb))
+    words = {"x": a(unknown_name(stream, split)), "verb": stream.choice(_VERBS), "mood": stream.choice(_MOODS)}
+    return Wish(words=pick(STRANGE_WISHES, stream, split).format(**words))
 
 
 def _picture(hero: str, relation: str | None, other: str | None, backdrop: str, stream: random.Random) -> Scene:
@@ -228,7 +242,7 @@ def _page(
 def sample_story(stream: random.Random, split: str = "train") -> tuple[str, str, list[Page]]:
     """A request, the hero's name and the pages of a story."""
     while True:
-        hero = stream.choice(THINGS)
+        hero = stream.choice(_LIVING if stream.random() < 0.5 else THINGS)
         wish = _wish(hero.name, stream, split)
         pages = stream.choice(PAGES)
         unsaid = pages == PAGES_UNSAID and stream.random() < 0.5

@@ -45,9 +45,9 @@ WITH_THING = (
     "{y} with {x}",
     "{x} left of {y}",
 )
-_ONSETS = ("b", "bl", "d", "dr", "f", "fl", "g", "gr", "k", "kl", "m", "n", "p", "pl", "qu", "r", "s", "sn", "t", "v", "w", "z")
-_VOWELS = ("a", "e", "i", "o", "u", "oo", "ee")
-_CODAS = ("b", "ck", "d", "ff", "g", "ll", "m", "mp", "n", "p", "rk", "rt", "sh", "t", "x", "zz")
+_ONSETS = "b bl d dr f fl g gr k kl m n p pl qu r s sn t v w z".split()
+_VOWELS = "a e i o u oo ee".split()
+_CODAS = "b ck d ff g ll m mp n p rk rt sh t x zz".split()
 _KNOWN = frozenset(
     word for item in THINGS for name in (item.name, item.plural, *item.synonyms) for word in name.split()
 ) | frozenset(BACKDROPS)
@@ -85,7 +85,7 @@ def decline(name: str) -> str:
 
 
 def unknown_request(stream: random.Random, split: str = "train") -> tuple[str, str]:
-    """A request for something unknown, alone, on a known backdrop, beside a known thing or in an unknown place; its name."""
+    """A request for something unknown, alone or beside what is known, or for an unknown place; and its name."""
     name = unknown_name(stream, split)
     form = stream.random()
     if form < 0.5:
