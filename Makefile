@@ -1,0 +1,60 @@
+# One line per thing to do here; `make` or `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# The request that `make run` answers, and where it puts the answer.
+EXAMPLE ?= "Draw a cat on a meadow."
+ANSWER ?= answer
+RECIPE ?= nano
+DIRS := $(wildcard anygen tests demos benchmarks tools)
+
+.PHONY: help run demo test check format nano bench clean
+
+help:  ## list what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+run: $(VENV)/run.stamp  ## install, and answer one request with the bundled model
+	@$(BIN)/anygen generate $(EXAMPLE) --output $(ANSWER)
+	@echo "The answer is in $(ANSWER)/ - open $(ANSWER)/answer.html"
+
+demo: $(VENV)/demo.stamp  ## install, and open the web demo
+	@$(BIN)/anygen demo
+
+test: $(VENV)/test.stamp  ## install the test extra, and run the tests
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/test.stamp  ## lint, format check and types
+	$(BIN)/ruff check $(DIRS)
+	$(BIN)/ruff format --check $(DIRS)
+	$(BIN)/mypy $(wildcard anygen tests demos)
+
+format: $(VENV)/test.stamp  ## format, and mend what the linter can mend
+	$(BIN)/ruff format $(DIRS)
+	$(BIN)/ruff check --fix $(DIRS)
+
+nano: $(VENV)/train.stamp  ## train the bundled model again from nothing
+	$(BIN)/anygen train $(RECIPE) --output runs/$(RECIPE)
+
+bench: $(VENV)/test.stamp  ## measure speed
+	$(BIN)/anygen bench
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info runs $(ANSWER)
+
+$(VENV)/venv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AnyGen needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.11 ..." % sys.version_info[:2])'
+	@echo "Making $(VENV) (the first time takes a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# One stamp per set of extras, so that a second `make` starts at once.
+$(VENV)/run.stamp: $(VENV)/venv.stamp pyproject.toml constraints.txt
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/%.stamp: $(VENV)/venv.stamp pyproject.toml constraints.txt
+	@$(PIP) --editable '.[$*]'
+	@touch $@ $(VENV)/run.stamp

@@ -1,0 +1,413 @@
+"""The four media values, `Text | Image | Audio | Video`, and the parts and messages that a request is made of."""
+
+import base64
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import PIL.Image
+
+from anygen.codecs import source as files
+from anygen.codecs.source import Named
+from anygen.error import MediaError, RequestError
+
+MODALITIES = ("text", "image", "audio", "video")
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of text."""
+
+    type: ClassVar[str] = "text"
+    mime: ClassVar[str] = "text/plain"
+    suffix: ClassVar[str] = ".txt"
+    text: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise RequestError(f"text must be a string, got {type(self.text).__name__}")
+        try:
+            self.text.encode()
+        except UnicodeEncodeError as error:
+            raise RequestError(f"text is not valid Unicode: {error.reason} at position {error.start}") from error
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the text, in hex."""
+        return hashlib.sha256(b"text\0" + self.text.encode()).hexdigest()
+
+    def encode(self, suffix: str = ".txt") -> bytes:
+        """The text as UTF-8."""
+        files.known_suffix("text", suffix, (".txt",))
+        return self.text.encode()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the text as UTF-8 and return the path."""
+        return files.write(Path(path), self.text.encode())
+
+    def __str__(self) -> str:
+        return self.text
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(self.text)}</p>"
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class Image:
+    """A picture: `pixels`, uint8 [height, width, 3], read-only.
+
+    `source` is a path, a data: URL, the bytes of a file, an open file, a PIL image, or a uint8 array [height, width],
+    or [height, width, 1 or 3 or 4]. Transparency is laid on white, and EXIF orientation applied.
+    """
+
+    type: ClassVar[str] = "image"
+    mime: ClassVar[str] = "image/png"
+    suffix: ClassVar[str] = ".png"
+    pixels: np.ndarray
+    hash: str
+
+    def __init__(self, source: Any) -> None:
+        from anygen.codecs import image
+
+        if isinstance(source, Image):
+            pixels = source.pixels
+        elif isinstance(source, PIL.Image.Image):
+            pixels = image.from_pil(source, "PIL image")
+        elif _is_array(source):
+            pixels = image.checked(np.asarray(source))
+        else:
+            data, name = files.read(source, "image")
+            pixels = image.read(data, name)
+        _freeze(self, pixels=pixels, hash=_digest("image", pixels))
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return int(self.pixels.shape[1])
+
+    def pil(self) -> PIL.Image.Image:
+        """The picture as a PIL image in mode RGB."""
+        return PIL.Image.fromarray(self.pixels)
+
+    def encode(self, suffix: str = ".png") -> bytes:
+        """The bytes of a picture file of the kind that `suffix` names."""
+        from anygen.codecs import image
+
+        return image.write(self.pixels, suffix)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture in the format that the suffix names and return the path."""
+        return files.write(Path(path), self.encode(Path(path).suffix))
+
+    def __eq__(self, other: object) -> bool:
+        return self.hash == other.hash if isinstance(other, Image) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"Image({self.width}x{self.height}, {self.hash[:8]})"
+
+    def _repr_html_(self) -> str:
+        zoom = max(1, 256 // max(self.height, self.width))
+        style = f"width:{self.width * zoom}px;max-width:100%;image-rendering:{'pixelated' if zoom > 1 else 'auto'}"
+        return f'<img src="{data_url(self)}" style="{style}" alt="picture, {self.width} x {self.height}">'
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class Audio:
+    """Sound: `samples`, float32 [channels, samples] in -1..1, read-only, at `rate` samples per second.
+
+    `source` is a path, a data: URL, the bytes of a file, an open file, or an array [samples] or [channels, samples] of
+    float in -1..1 or int16; only an array needs `rate`.
+    """
+
+    type: ClassVar[str] = "audio"
+    mime: ClassVar[str] = "audio/wav"
+    suffix: ClassVar[str] = ".wav"
+    samples: np.ndarray
+    rate: int
+    hash: str
+
+    def __init__(self, source: Any, rate: int | None = None) -> None:
+        from anygen.codecs import audio
+
+        if isinstance(source, Audio):
+            samples, native = source.samples, source.rate
+        elif _is_array(source):
+            if not isinstance(rate, int) or not 1000 <= rate <= 384_000:
+                raise MediaError(f"an audio array needs its rate in samples per second, 1000 to 384000, got {rate!r}")
+            samples, native = audio.checked(np.asarray(source), rate), rate
+        else:
+            data, name = files.read(source, "audio")
+            samples, native = audio.read(data, name)
+        if rate is not None and rate != native:
+            raise MediaError(f"rate={rate} was asked for, but the sound has {native}; leave rate out")
+        _freeze(self, samples=samples, rate=native, hash=_digest(f"audio {native}", samples))
+
+    @property
+    def channels(self) -> int:
+        """1 for mono, 2 for stereo."""
+        return int(self.samples.shape[0])
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return self.samples.shape[1] / self.rate
+
+    def encode(self, suffix: str = ".wav") -> bytes:
+        """The bytes of a sound file of the kind that `suffix` names; wav and flac keep 16 bits."""
+        from anygen.codecs import audio
+
+        return audio.write(self.samples, self.rate, suffix)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the sound in the format that the suffix names and return the path."""
+        return files.write(Path(path), self.encode(Path(path).suffix))
+
+    def __eq__(self, other: object) -> bool:
+        return self.hash == other.hash if isinstance(other, Audio) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        return f"Audio({self.seconds:.2f} s, {self.channels} x {self.rate} Hz, {self.hash[:8]})"
+
+    def _repr_html_(self) -> str:
+        return f'<audio controls src="{data_url(self)}"></audio>'
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
+class Video:
+    """A film: `frames`, uint8 [frames, height, width, 3], read-only, at `fps`, with an optional `audio`.
+
+    `source` is a path, a data: URL, the bytes of a file, an open file, or such an array; only an array needs `fps`.
+    `first` keeps that many frames of a file that is longer.
+    """
+
+    type: ClassVar[str] = "video"
+    mime: ClassVar[str] = "video/mp4"
+    suffix: ClassVar[str] = ".mp4"
+    frames: np.ndarray
+    fps: float
+    audio: Audio | None
+    hash: str
+
+    def __init__(
+        self, source: Any, fps: float | None = None, audio: Audio | None = None, first: int | None = None
+    ) -> None:
+        from anygen.codecs import video
+
+        if isinstance(source, Video):
+            frames, native, sound = source.frames, source.fps, source.audio
+        elif _is_array(source):
+            if fps is None or not 0 < fps <= 240:
+                raise MediaError(f"a video array needs its fps, above 0 and at most 240, got {fps!r}")
+            frames, native, sound = video.checked(np.asarray(source)), float(fps), None
+        else:
+            data, name = files.read(source, "video")
+            frames, native, heard = video.read(data, name, first)
+            sound = Audio(*heard) if heard else None
+        if fps is not None and fps != native:
+            raise MediaError(f"fps={fps} was asked for, but the video has {native:g}; leave fps out")
+        if audio is not None and not isinstance(audio, Audio):
+            raise MediaError(f"audio of a video must be an Audio, got {type(audio).__name__}")
+        sound = audio or sound
+        digest = _digest(f"video {native:g} {sound.hash if sound else ''}", frames)
+        _freeze(self, frames=frames, fps=native, audio=sound, hash=digest)
+
+    @property
+    def height(self) -> int:
+        """Rows of pixels."""
+        return int(self.frames.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Columns of pixels."""
+        return int(self.frames.shape[2])
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the pictures."""
+        return len(self.frames) / self.fps
+
+    def encode(self, suffix: str = ".mp4") -> bytes:
+        """The bytes of a film: .mp4 (H.264, AAC) or .gif (no sound)."""
+        from anygen.codecs import video
+
+        sound = (self.audio.samples, self.audio.rate) if self.audio else None
+        return video.write(self.frames, self.fps, sound, suffix)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the film in the format that the suffix names and return the path."""
+        return files.write(Path(path), self.encode(Path(path).suffix))
+
+    def __eq__(self, other: object) -> bool:
+        return self.hash == other.hash if isinstance(other, Video) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __repr__(self) -> str:
+        sound = ", with sound" if self.audio else ""
+        return (
+            f"Video({len(self.frames)} frames of {self.width}x{self.height}, {self.fps:g} fps{sound}, {self.hash[:8]})"
+        )
+
+    def _repr_html_(self) -> str:
+        return f'<video controls loop src="{data_url(self)}"></video>'
+
+
+Value = Text | Image | Audio | Video
+MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
+
+
+def data_url(value: Value) -> str:
+    """The value as a data: URL (png, wav, mp4)."""
+    return f"data:{value.mime};base64,{base64.b64encode(value.encode(value.suffix)).decode()}"
+
+
+def _is_array(source: Any) -> bool:
+    return hasattr(source, "__array__") and hasattr(source, "shape")
+
+
+def _digest(head: str, array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{head} {array.shape}".encode())
+    digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _freeze(value: Any, **fields: Any) -> None:
+    for name, field in fields.items():
+        if isinstance(field, np.ndarray):
+            if field.flags.writeable:
+                field = np.array(field, order="C")  # a copy: the caller may go on writing into theirs
+                field.flags.writeable = False
+        object.__setattr__(value, name, field)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation: who speaks, and the parts in order."""
+
+    role: str
+    parts: tuple[Value, ...]
+
+
+def parts(value: Any) -> tuple[Value, ...]:
+    """The parts of one request in order: strings are text, paths and bytes what their content says they are."""
+    found = _parts(value)
+    if not any(part.text.strip() if isinstance(part, Text) else True for part in found):
+        raise RequestError("the prompt is empty: say what you want, or pass a picture, a sound or a video")
+    return found
+
+
+def messages(value: Any) -> tuple[Message, ...]:
+    """A chat, `[{"role": ..., "content": ...}, ...]`, as messages; any other request is one message of the user."""
+    if isinstance(value, Mapping) and "role" in value:
+        value = [value]
+    items = list(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray) else []
+    chat = [isinstance(item, Message) or (isinstance(item, Mapping) and "role" in item) for item in items]
+    if not any(chat):
+        return (Message("user", parts(value)),)
+    if not all(chat):
+        raise RequestError(f"item {chat.index(False) + 1} of the chat is no message: each needs 'role' and 'content'")
+    return tuple(item if isinstance(item, Message) else _message(item) for item in items)
+
+
+def _message(item: Mapping[str, Any]) -> Message:
+    _known_keys("message", item, ("role", "content"))
+    if item["role"] not in ROLES:
+        raise RequestError(f"unknown role {item['role']!r} in a message; roles are {', '.join(ROLES)}")
+    if "content" not in item:
+        raise RequestError(f"the message of {item['role']!r} has no 'content'")
+    return Message(item["role"], parts(item["content"]))
+
+
+def _parts(value: Any) -> tuple[Value, ...]:
+    if isinstance(value, Text | Image | Audio | Video):
+        return (value,)
+    if isinstance(value, str):
+        return (Text(value),)
+    if isinstance(value, PIL.Image.Image):
+        return (Image(value),)
+    if isinstance(value, Mapping):
+        return (_dict_part(value),)
+    if isinstance(value, list | tuple):
+        return tuple(part for item in value for part in _parts(item))
+    if isinstance(value, os.PathLike | bytes | bytearray | memoryview) or hasattr(value, "read"):
+        return (_by_content(value),)
+    if isinstance(value, np.ndarray):
+        raise RequestError(f"an array of shape {value.shape} could be anything: wrap it in Image, Audio or Video")
+    raise RequestError(
+        f"cannot use a {type(value).__name__} as part of a request: pass a string, a path, a PIL image, "
+        "Image, Audio, Video, or a dict with 'type'"
+    )
+
+
+def _by_content(source: Any) -> Value:
+    data, name = files.read(source, "part")
+    kind = files.sniff(data)
+    if kind in MEDIA:
+        return MEDIA[kind](Named(data, name))
+    if kind == "text":
+        return Text(data.decode())
+    raise MediaError(f"{name} is neither text, image, audio nor video that can be read here")
+
+
+def _dict_part(part: Mapping[str, Any]) -> Value:
+    kind = part.get("type")
+    if kind == "text":
+        _known_keys("text part", part, ("type", "text"))
+        return Text(part.get("text"))  # type: ignore[arg-type]
+    if kind in ("image_url", "video_url", "audio_url"):
+        _known_keys(f"{kind} part", part, ("type", kind))
+        holder = part.get(kind)
+        if isinstance(holder, Mapping):
+            _known_keys(kind, holder, ("url", "detail"))
+            if holder.get("detail", "auto") != "auto":
+                raise RequestError(f"detail={holder['detail']!r} is not supported in {kind}: leave it out")
+            holder = holder.get("url")
+        if not isinstance(holder, str):
+            raise RequestError(f'{kind} needs {{"url": "..."}}, a data: URL or a path, got {type(holder).__name__}')
+        return MEDIA[kind.removesuffix("_url")](holder)
+    if kind == "input_audio":
+        _known_keys("input_audio part", part, ("type", "input_audio"))
+        holder = part.get("input_audio")
+        if not isinstance(holder, Mapping) or "data" not in holder:
+            raise RequestError('input_audio needs {"data": "<base64>", "format": "wav"}')
+        _known_keys("input_audio", holder, ("data", "format"))
+        return Audio(Named(files.from_base64(holder["data"], "input_audio"), "input_audio"))
+    if kind in MEDIA:
+        sources = ("url", "path", kind, "base64")
+        _known_keys(f"{kind} part", part, ("type", *sources))
+        given = [key for key in sources if part.get(key) is not None]
+        if len(given) != 1:
+            raise RequestError(
+                f"a {kind} part needs exactly one of {', '.join(sources)}; got {', '.join(given) or 'none'}"
+            )
+        source = part[given[0]]
+        if given[0] == "base64":
+            source = Named(files.from_base64(source, f"{kind} part"), f"base64 of the {kind} part")
+        return MEDIA[kind](source)
+    raise RequestError(
+        f"unknown part type {kind!r}; types are text, image, audio, video, image_url, audio_url, video_url, input_audio"
+    )
+
+
+def _known_keys(what: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    unknown = [str(key) for key in given if key not in known]
+    if unknown:
+        raise RequestError(f"unknown key {unknown[0]!r} in a {what}; keys are {', '.join(known)}")
