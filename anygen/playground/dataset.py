@@ -69,9 +69,7 @@ def write_dataset(
     return directory
 
 
-def _line(
-    messages: tuple[dict[str, Any], ...], task: str, scenes: list[Scene], paths: list[str]
-) -> dict[str, Any]:
+def _line(messages: tuple[dict[str, Any], ...], task: str, scenes: list[Scene], paths: list[str]) -> dict[str, Any]:
     rest = iter(paths)
     turns = [
         {

@@ -58,7 +58,7 @@ class Summary:
 
 
 def read_chats(source: str | Path) -> Iterator[Example]:
-    """The chats of a data set folder, or of one JSONL file; each is checked as it is read, its media for being there."""
+    """The chats of a data set folder, or of one JSONL file; each is checked as it is read, its media for existing."""
     file = Path(source)
     file = file / DATA_FILE if file.is_dir() else file
     if not file.is_file():
@@ -103,7 +103,9 @@ def _read(file: Path) -> Iterator[Example]:
             try:
                 chat = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
             except UnicodeDecodeError as error:
-                raise DataError(f"{where}: not UTF-8: byte {line[error.start]:#04x} at column {error.start + 1}") from error
+                raise DataError(
+                    f"{where}: not UTF-8: byte {line[error.start]:#04x} at column {error.start + 1}"
+                ) from error
             except json.JSONDecodeError as error:
                 what = "an empty line" if not line.strip() else f"not JSON: {error.msg} at column {error.colno}"
                 raise DataError(f"{where}: {what}; each line is one chat") from error
@@ -194,7 +196,9 @@ def _part(part: Any, where: str, folder: Path) -> dict[str, Any]:
     if not isinstance(path, str) or not path:
         raise DataError(f"{where}: 'path' must be a relative path, got {path!r}")
     if "\\" in path or "\0" in path or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-        raise DataError(f"{where}: path {path!r} must be relative and stay inside the data set, with / between its parts")
+        raise DataError(
+            f"{where}: path {path!r} must be relative and stay inside the data set, with / between its parts"
+        )
     full = folder / path
     if not full.is_file():
         raise DataError(f"{where}: missing {kind} {path}; there is no such file in {folder}")
