@@ -39,10 +39,12 @@ def user_texts(chat: Chat) -> list[str]:
 
 
 def with_defaults(facts: Facts, kind: str) -> Facts:
-    """What a request leaves unsaid: a medium thing in the middle of a meadow."""
+    """With what a request leaves unsaid: a medium thing in the middle of a meadow, the first of two on the left."""
     name = facts.things[0][0]
     if kind == "one":
         facts = replace(facts, sizes=facts.sizes or ((name, "medium"),), places=facts.places or ((name, "middle"),))
+    if kind == "pair" and not facts.relation:
+        facts = replace(facts, relation=(name, "left of", facts.things[1][0]))
     return replace(facts, backdrop=facts.backdrop or "meadow")
 
 
