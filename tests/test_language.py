@@ -9,7 +9,7 @@ from anygen.playground import caption as captions
 from anygen.playground import edit as edits
 from anygen.playground import knowledge, question, tale, unknown
 from anygen.playground.chat import Chat, scenes_of
-from anygen.playground.dialogue import MIXTURE, TASKS, corpus_chat, sample_chat
+from anygen.playground.dialogue import MIXTURE, TASKS, corpus_line, sample_chat
 from anygen.playground.language import (
     Facts,
     answer_right,
@@ -278,7 +278,7 @@ def test_corpus_tells_given_pictures_in_words() -> None:
     stream = random.Random(13)
     bracketed = 0
     for _ in range(500):
-        chat = corpus_chat(stream)
+        chat = corpus_line(stream)
         given = [p for m in chat.messages if m["role"] == "user" for p in m["content"]]
         assert all(part["type"] == "text" for part in given)
         bracketed += any(part["text"].startswith("[") for part in given)

@@ -149,6 +149,6 @@ def in_words(chat: Chat) -> Chat:
     return replace(chat, messages=tuple(messages))
 
 
-def corpus_chat(stream: random.Random, split: str = "train") -> Chat:
+def corpus_line(stream: random.Random, split: str = "train") -> Chat:
     """A chat for training a language model that cannot see: pictures in its prompt are told in words."""
     return in_words(sample_chat(stream, split=split))

@@ -2,7 +2,7 @@
 
 from anygen.playground.caption import caption, draw_request, noun_phrase, paraphrase
 from anygen.playground.chat import Chat, scenes_of
-from anygen.playground.dialogue import TASKS, corpus_chat, in_words, sample_chat
+from anygen.playground.dialogue import TASKS, corpus_line, in_words, sample_chat
 from anygen.playground.reading import Facts, answer_right, facts_of, parse_caption, thing_called, unknown_right
 from anygen.playground.tale import page_right, story_request
 from anygen.playground.unknown import UNKNOWN, decline
@@ -14,7 +14,7 @@ __all__ = [
     "Facts",
     "answer_right",
     "caption",
-    "corpus_chat",
+    "corpus_line",
     "decline",
     "draw_request",
     "facts_of",
