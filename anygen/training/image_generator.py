@@ -80,6 +80,7 @@ def build_scheduler() -> Any:
         use_flow_sigmas=True,
         flow_shift=1.0,
         solver_order=2,
+        steps_offset=1,
     )
 
 
