@@ -58,7 +58,7 @@ def test_what_libsndfile_cannot_read_goes_through_ffmpeg() -> None:
         frame.sample_rate, frame.pts = 44100, 0
         resampler = av.AudioResampler(format="fltp", layout="stereo", rate=44100)
         for piece in [*resampler.resample(frame), None]:
-            container.mux(stream.encode(piece))  # type: ignore[attr-defined]
+            container.mux(stream.encode(piece))
     again = Audio(out.getvalue())
     assert (again.rate, again.channels) == (44100, 2)
     assert abs(again.seconds - 1.0) < 0.05
