@@ -1,1 +1,5 @@
-"""Encoders: one file per modality, from a medium to features."""
+"""Encoders: one file per modality, from a medium to features; this table names them."""
+
+from anygen.encoders.image import ImageEncoder
+
+ENCODERS = {"image": ImageEncoder}

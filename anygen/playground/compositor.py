@@ -12,6 +12,7 @@ from anygen.playground.backdrop import draw_backdrop
 from anygen.playground.scene import VARIANTS, Scene
 from anygen.playground.things import BACKDROPS, INDEX, SIZES, THINGS
 
+LAYERS = 4  # a scene has at most so many things
 _BAKED = 64  # side of a sprite in the atlas
 _COLUMNS = 16
 
@@ -64,28 +65,32 @@ class Compositor:
         """First pixel of a sprite of `side` pixels whose centre is at this share of the canvas."""
         return int(centre * self.size - side / 2 + 0.5)
 
-    def _layers(self, scenes: list[Scene]) -> Tensor:
-        """The drawing orders: int [layers, scenes, 4] of bank start, side, left, top; side 0 where there is no thing."""
-        orders = []
-        for scene in scenes:
+    def orders(self, scenes: list[Scene]) -> tuple[Tensor, Tensor]:
+        """What to draw, as integers on the CPU, cheap to send to a device.
+
+        Layers [LAYERS, scenes, 4] of bank start, side, left, top (side 0: nothing), and backdrops [scenes].
+        """
+        layers = np.zeros((LAYERS, len(scenes), 4), dtype=np.int64)
+        for column, scene in enumerate(scenes):
             things = scene.things[::-1] if scene.relation == "in front of" else scene.things
-            rows = []
-            for placed in things:
+            for row, placed in enumerate(things):
                 side = self.sides[placed.size]
                 start = self.starts[placed.size] + INDEX[placed.thing] * side * side
-                rows.append((start, side, self.corner(placed.x, side), self.corner(placed.y, side)))
-            orders.append(rows)
-        deepest = max(len(rows) for rows in orders)
-        padded = [rows + [(0, 0, 0, 0)] * (deepest - len(rows)) for rows in orders]
-        return torch.tensor(padded, dtype=torch.int64).transpose(0, 1).to(self.device)
+                layers[row, column] = start, side, self.corner(placed.x, side), self.corner(placed.y, side)
+        ground = [BACKDROPS.index(scene.backdrop) * VARIANTS + scene.variant for scene in scenes]
+        return torch.from_numpy(layers), torch.tensor(ground)
 
     def render(self, scenes: list[Scene]) -> Tensor:
         """uint8 [scenes, 3, size, size]"""
-        ground = [BACKDROPS.index(scene.backdrop) * VARIANTS + scene.variant for scene in scenes]
-        picture = self._ground[torch.tensor(ground, device=self.device)].permute(0, 2, 3, 1).to(torch.int32)
+        return self.draw(*self.orders(scenes))
+
+    def draw(self, layers: Tensor, ground: Tensor) -> Tensor:
+        """Draws what `orders` gave: uint8 [scenes, 3, size, size]."""
+        layers, ground = layers.to(self.device), ground.to(self.device)
+        picture = self._ground[ground].permute(0, 2, 3, 1).to(torch.int32)
         picture = picture.contiguous()  # [scenes, size, size, 3]
         line = torch.arange(self.size, device=self.device)
-        for start, side, left, top in (layer.unbind(-1) for layer in self._layers(scenes)):
+        for start, side, left, top in (layer.unbind(-1) for layer in layers):
             u = line[None, :] - left[:, None]  # [scenes, size], column inside the sprite
             v = line[None, :] - top[:, None]
             inside = ((v >= 0) & (v < side[:, None]))[:, :, None] & ((u >= 0) & (u < side[:, None]))[:, None, :]

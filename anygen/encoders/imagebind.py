@@ -1,0 +1,120 @@
+"""ImageBind-style towers: one transformer trunk for every modality and a head into the joint space (arXiv 2305.05665)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.error import ModelError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TowerConfig:
+    """Sizes of one tower. `side` and `patch` are pixels of the picture; a text tower has `vocabulary` and `length`."""
+
+    width: int = 128
+    depth: int = 5
+    heads: int = 4
+    joint: int = 128
+    side: int = 64
+    patch: int = 8
+    stem: str = "convolution"  # or "patch", as in ImageBind: one convolution with stride `patch`
+    vocabulary: int = 0
+    length: int = 32
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ModelError(f"an encoder's width ({self.width}) is a multiple of its heads ({self.heads})")
+        if self.side % self.patch:
+            raise ModelError(f"an encoder's picture side ({self.side}) is a multiple of its patch ({self.patch})")
+        if self.stem not in ("convolution", "patch"):
+            raise ModelError(f"no stem '{self.stem}'; there are convolution, patch")
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: x + attention(norm(x)), x + mlp(norm(x))."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:  # [batch, tokens, width]
+        batch, tokens, width = x.shape
+        qkv = self.qkv(self.norm_1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, width / heads]
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        x = x + self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return x + self.fc2(F.gelu(self.fc1(self.norm_2(x))))
+
+
+class Trunk(nn.Module):
+    """Blocks and a final norm."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        for block in self.blocks:
+            x = block(x, causal)
+        return self.norm(x)
+
+
+def _stem(config: TowerConfig) -> nn.Module:
+    """Pixels [batch, 3, side, side] to a grid [batch, width, side / patch, side / patch]."""
+    if config.stem == "patch":
+        return nn.Conv2d(3, config.width, config.patch, config.patch, bias=False)
+    halvings = config.patch.bit_length() - 1
+    if 1 << halvings != config.patch:
+        raise ModelError(f"a convolution stem wants a patch that is a power of two, not {config.patch}")
+    layers: list[nn.Module] = []
+    channels = 3
+    for step in range(halvings):
+        wider = config.width >> (halvings - 1 - step)
+        layers += [nn.Conv2d(channels, wider, 3, 2, 1), nn.GroupNorm(1, wider), nn.GELU()]
+        channels = wider
+    return nn.Sequential(*layers, nn.Conv2d(channels, config.width, 1))
+
+
+class ImageTower(nn.Module):
+    """A vision transformer with a class token; `forward` gives patch tokens, `embed` the joint embedding."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stem = _stem(config)
+        self.class_token = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
+        patches = (config.side // config.patch) ** 2
+        self.position_embedding = nn.Parameter(torch.randn(1, 1 + patches, config.width) * 0.02)
+        self.trunk = Trunk(config)
+        self.head = nn.Linear(config.width, config.joint, bias=False)
+
+    def states(self, pixels: Tensor) -> Tensor:
+        """[batch, 3, side, side] to [batch, 1 + patches, width], the class token first."""
+        grid = self.stem(pixels).flatten(2).transpose(1, 2)  # [batch, patches, width]
+        tokens = torch.cat([self.class_token.expand(len(grid), -1, -1), grid], 1)
+        return self.trunk(tokens + self.position_embedding)
+
+
+class TextTower(nn.Module):
+    """A causal text transformer; the joint embedding is read at the last token of each text, as in CLIP."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.vocabulary, config.width)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        self.position_embedding = nn.Parameter(torch.randn(1, config.length, config.width) * 0.02)
+        self.trunk = Trunk(config)
+        self.head = nn.Linear(config.width, config.joint, bias=False)
+
+    def embed(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token ids and their mask [batch, tokens], padded on the right, to unit vectors [batch, joint]."""
+        states = self.trunk(self.token_embedding(ids) + self.position_embedding[:, : ids.shape[1]], causal=True)
+        last = states[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]
+        return F.normalize(self.head(last), dim=-1)

@@ -1,0 +1,90 @@
+"""Arranging scenes that somebody asked for: a thing at a place, two things in a relation, so many of one thing."""
+
+import math
+import random
+from dataclasses import replace
+
+from anygen.playground.scene import VARIANTS, Placed, Scene, relation_of
+from anygen.playground.things import PLACES, SIZES
+
+_TRIES = 400
+COUNT_SIZES = {2: ("medium",), 3: ("medium", "small"), 4: ("small",)}
+"""The sizes in which so many things fit on a canvas."""
+
+
+def fits(placed: Placed) -> bool:
+    """Whether the whole sprite is on the canvas."""
+    half = SIZES[placed.size] / 2
+    return all(half <= share <= 1 - half for share in (placed.x, placed.y))
+
+
+def put(name: str, size: str, place: str, stream: random.Random) -> Placed:
+    """The thing somewhere in this ninth of the canvas, wholly on it."""
+    half = SIZES[size] / 2
+    row, column = divmod(PLACES.index(place), 3)
+    x, y = (
+        round(stream.uniform(max(half, ninth / 3 + 0.005), min(1 - half, (ninth + 1) / 3 - 0.005)), 3)
+        for ninth in (column, row)
+    )
+    return Placed(thing=name, size=size, x=x, y=y)
+
+
+def put_beside(name: str, relation: str, other: Placed, stream: random.Random) -> Placed | None:
+    """A medium thing that stands in `relation` to the other one, or None where there is no room for it."""
+    near = relation == "in front of"
+    for _ in range(_TRIES):
+        x, y = (round(stream.uniform(SIZES["medium"] / 2, 1 - SIZES["medium"] / 2), 3) for _ in range(2))
+        placed = Placed(thing=name, size="medium", x=x, y=y)
+        distance = math.dist((x, y), (other.x, other.y))
+        if relation_of(placed, other) == relation and (near or distance >= SIZES["medium"]):
+            return placed
+    return None
+
+
+def put_more(things: tuple[Placed, ...], count: int, stream: random.Random) -> tuple[Placed, ...] | None:
+    """So many of the one thing from left to right, those that are there where they are; None where there is no room."""
+    name, size = things[0].thing, things[0].size
+    kept = list(things[:count])
+    for _ in range(_TRIES):
+        if len(kept) == count:
+            return tuple(sorted(kept, key=lambda placed: placed.x))
+        half = SIZES[size] / 2
+        x, y = (round(stream.uniform(half, 1 - half), 3) for _ in range(2))
+        if all(max(abs(x - p.x), abs(y - p.y)) >= 0.95 * SIZES[size] for p in kept):
+            kept.append(Placed(thing=name, size=size, x=x, y=y))
+    return None
+
+
+def one_thing(
+    name: str, backdrop: str, stream: random.Random, *, size: str = "medium", place: str = "middle"
+) -> Scene:
+    """A scene of one thing; size and place are those that go without saying."""
+    things = (put(name, size, place, stream),)
+    return Scene(kind="one", things=things, backdrop=backdrop, variant=stream.randrange(VARIANTS))
+
+
+def two_things(first: str, relation: str, second: str, backdrop: str, stream: random.Random) -> Scene:
+    """A scene in which the first thing stands in `relation` to the second."""
+    size = "large" if relation == "in front of" else "medium"
+    places = {"left of": "right", "right of": "left", "above": "bottom", "below": "top", "in front of": "middle"}
+    while True:
+        other = put(second, size, places[relation], stream)
+        placed = put_beside(first, relation, other, stream)
+        if placed:
+            things = (placed, other)
+            variant = stream.randrange(VARIANTS)
+            return Scene(kind="pair", things=things, backdrop=backdrop, relation=relation, variant=variant)
+
+
+def counted_things(name: str, count: int, backdrop: str, stream: random.Random) -> Scene:
+    """A scene of two to four of one thing."""
+    while True:
+        size = stream.choice(COUNT_SIZES[count])
+        things = put_more((put(name, size, "middle" if count == 1 else "left", stream),), count, stream)
+        if things:
+            return Scene(kind="count", things=things, backdrop=backdrop, variant=stream.randrange(VARIANTS))
+
+
+def on_backdrop(scene: Scene, backdrop: str) -> Scene:
+    """The same things before another backdrop."""
+    return replace(scene, backdrop=backdrop)

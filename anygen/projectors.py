@@ -1,0 +1,323 @@
+"""Projectors: encoder features to LLM embeddings on the way in, signal hidden states to a generator's condition on the way out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anygen.error import ModelError
+from anygen.weights import fill
+
+
+def _positive(config: Any, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ModelError(f"{type(config).__name__}: {name} is {getattr(config, name)}; it must be at least 1")
+
+
+def _divides(config: Any, heads: str, width: str) -> None:
+    if getattr(config, width) % getattr(config, heads):
+        raise ModelError(
+            f"{type(config).__name__}: {width} {getattr(config, width)} is not a multiple of {heads} {getattr(config, heads)}"
+        )
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: attention to itself, or to `context` when it is given, then an MLP.
+
+    With `cross`, a second attention, to `context`, stands between the two (Vaswani et al. 2017, section 3.1).
+    """
+
+    def __init__(self, width: int, heads: int, feedforward: int, cross: bool = False) -> None:
+        super().__init__()
+        self.norm_self = nn.LayerNorm(width)
+        self.attend_self = Attention(width, heads)
+        self.norm_cross = nn.LayerNorm(width) if cross else None
+        self.attend_cross = Attention(width, heads) if cross else None
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # [batch, tokens, width]
+        normed = self.norm_self(x)
+        x = x + self.attend_self(normed, normed)
+        if self.attend_cross is not None:
+            x = x + self.attend_cross(self.norm_cross(x), context)
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of `x` to `context`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, tokens, width / heads]
+        key, value = self.key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        y = F.scaled_dot_product_attention(query, key, value)
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+# --- input: features [batch, tokens_in, width_in] -> embeddings [batch, tokens, width_out]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearConfig:
+    tokens_in: int
+    width_in: int
+    width_out: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "tokens_in", "width_in", "width_out")
+
+
+class LinearProjector(nn.Module):
+    """One matrix, token by token (NExT-GPT section 3, "linear projection")."""
+
+    config_type = LinearConfig
+
+    def __init__(self, config: LinearConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = config.tokens_in
+        self.linear = nn.Linear(config.width_in, config.width_out)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MlpConfig:
+    tokens_in: int
+    width_in: int
+    width_out: int
+    hidden: int
+    merge: int = 1  # merge x merge neighbouring patches of the square grid become one token
+
+    def __post_init__(self) -> None:
+        _positive(self, "tokens_in", "width_in", "width_out", "hidden", "merge")
+        side = math.isqrt(self.tokens_in)
+        if self.merge > 1 and (side * side != self.tokens_in or side % self.merge):
+            raise ModelError(
+                f"MlpConfig: {self.tokens_in} tokens are not a square grid that {self.merge} x {self.merge} patches divide"
+            )
+
+
+class MlpProjector(nn.Module):
+    """Neighbouring patches side by side, then a two-layer MLP (LLaVA-1.5; patch merging as in Qwen2-VL)."""
+
+    config_type = MlpConfig
+
+    def __init__(self, config: MlpConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = config.tokens_in // config.merge**2
+        width = config.width_in * config.merge**2
+        self.norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width_out)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.mlp(self.norm(merge_patches(features, self.config.merge)))
+
+
+def merge_patches(x: Tensor, merge: int) -> Tensor:
+    """[batch, side * side, width] -> [batch, (side / merge)^2, merge^2 * width], row by row."""
+    if merge == 1:
+        return x
+    batch, tokens, width = x.shape
+    side = math.isqrt(tokens)
+    x = x.view(batch, side // merge, merge, side // merge, merge, width).transpose(2, 3)
+    return x.reshape(batch, tokens // merge**2, merge**2 * width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResamplerConfig:
+    tokens_in: int
+    width_in: int
+    width_out: int
+    queries: int
+    width: int
+    heads: int
+    layers: int = 2
+
+    def __post_init__(self) -> None:
+        _positive(self, "tokens_in", "width_in", "width_out", "queries", "width", "heads", "layers")
+        _divides(self, "heads", "width")
+
+
+class ResamplerProjector(nn.Module):
+    """Learned queries that attend to the features (Perceiver Resampler, Flamingo section 3.1)."""
+
+    config_type = ResamplerConfig
+
+    def __init__(self, config: ResamplerConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = config.queries
+        self.inward = nn.Linear(config.width_in, config.width)
+        self.place = nn.Parameter(torch.randn(config.tokens_in, config.width) * 0.02)
+        self.norm = nn.LayerNorm(config.width)
+        self.queries = nn.Parameter(torch.randn(config.queries, config.width) * 0.02)
+        self.blocks = nn.ModuleList(
+            Block(config.width, config.heads, 4 * config.width, cross=True) for _ in range(config.layers)
+        )
+        self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
+
+    def forward(self, features: Tensor) -> Tensor:
+        context = self.norm(self.inward(features) + self.place)
+        x = self.queries.expand(len(features), -1, -1)  # [batch, queries, width]
+        for block in self.blocks:
+            x = block(x, context)
+        return self.outward(x)
+
+
+# --- output: hidden states [batch, count, width_in] -> condition [batch, length, width_out]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LinearOutputConfig:
+    count: int
+    width_in: int
+    length: int
+    width_out: int
+    add_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "count", "width_in", "length", "width_out")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryConfig:
+    count: int
+    width_in: int
+    length: int
+    width_out: int
+    width: int = 512
+    heads: int = 4
+    feedforward: int = 2048
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    add_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        _positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward", "decoder_layers")
+        _divides(self, "heads", "width")
+
+
+class OutputProjector(nn.Module):
+    """Base of the output projectors: they predict at unit scale, and the condition's own mean and deviation scale it back.
+
+    `condition_mean` and `condition_std` [length, width_out] belong to the weights; `measure` sets them from conditions
+    of the generator's text encoder, before training.
+    """
+
+    def __init__(self, config: LinearOutputConfig | QueryConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("condition_mean", torch.zeros(config.length, config.width_out))
+        self.register_buffer("condition_std", torch.ones(config.length, config.width_out))
+
+    @torch.no_grad()
+    def measure(self, conditions: Tensor) -> None:
+        """Set mean and deviation from `conditions` [n, length, width_out], n >= 2.
+
+        Numbers that never change (the first token of a causal text encoder) get a small deviation, not zero.
+        """
+        if conditions.ndim != 3 or conditions.shape[1:] != self.condition_mean.shape or len(conditions) < 2:
+            raise ModelError(
+                f"conditions are {list(conditions.shape)}; at least 2 of {list(self.condition_mean.shape)} are needed"
+            )
+        conditions = conditions.double()
+        std = conditions.std(dim=0)
+        floor = 0.01 * std.square().mean().sqrt().clamp_min(1e-6)
+        self.condition_mean.copy_(conditions.mean(dim=0))
+        self.condition_std.copy_(std.clamp_min(floor))
+
+    def forward(self, hidden: Tensor, embeddings: Tensor | None = None) -> Tensor:
+        """Hidden states at the signal tokens [batch, count, width_in] -> condition [batch, length, width_out].
+
+        `embeddings` [count, width_in] are the input embeddings of the same tokens; used when `add_embeddings` is on.
+        """
+        if self.config.add_embeddings:
+            if embeddings is None:
+                raise ModelError("this output projector adds the signal tokens' input embeddings, but none were given")
+            hidden = hidden + embeddings
+        unit = self.predict(hidden)
+        return unit * self.condition_std + self.condition_mean
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        raise AssertionError("subclasses predict")
+
+
+class LinearOutput(OutputProjector):
+    """Linear in width and in place: one matrix over the width, one over the positions."""
+
+    config_type = LinearOutputConfig
+
+    def __init__(self, config: LinearOutputConfig) -> None:
+        super().__init__(config)
+        self.width = nn.Linear(config.width_in, config.width_out)
+        self.place = nn.Linear(config.count, config.length)
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        return self.place(self.width(hidden).transpose(1, 2)).transpose(1, 2)
+
+
+class QueryTransformer(OutputProjector):
+    """Encoder-decoder transformer with learned queries, one per token of the condition (GILL section 3, NExT-GPT section 3)."""
+
+    config_type = QueryConfig
+
+    def __init__(self, config: QueryConfig) -> None:
+        super().__init__(config)
+        self.inward = nn.Linear(config.width_in, config.width)
+        self.place = nn.Parameter(torch.randn(config.count, config.width) * 0.02)
+        self.encoder = nn.ModuleList(
+            Block(config.width, config.heads, config.feedforward) for _ in range(config.encoder_layers)
+        )
+        self.norm_memory = nn.LayerNorm(config.width)
+        self.queries = nn.Parameter(torch.randn(config.length, config.width))
+        self.decoder = nn.ModuleList(
+            Block(config.width, config.heads, config.feedforward, cross=True) for _ in range(config.decoder_layers)
+        )
+        self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        memory = self.inward(hidden) + self.place  # [batch, count, width]
+        for block in self.encoder:
+            memory = block(memory)
+        memory = self.norm_memory(memory)
+        x = self.queries.expand(len(hidden), -1, -1)  # [batch, length, width]
+        for block in self.decoder:
+            x = block(x, memory)
+        return self.outward(x)
+
+
+INPUT_PROJECTORS: dict[str, type] = {"linear": LinearProjector, "mlp": MlpProjector, "resampler": ResamplerProjector}
+OUTPUT_PROJECTORS: dict[str, type] = {"linear": LinearOutput, "query": QueryTransformer}
+
+
+def build(table: dict[str, type], values: dict[str, Any], where: str) -> nn.Module:
+    """A projector from its description, `{"type": row of the table, ...config}`."""
+    values = dict(values)
+    kind = values.pop("type", None)
+    if kind not in table:
+        raise ModelError(f"{where}: no projector type {kind!r}; types are {', '.join(table)}")
+    return table[kind](fill(table[kind].config_type, values, where))
+
+
+def describe(table: dict[str, type], projector: nn.Module) -> dict[str, Any]:
+    """The inverse of `build`: what stands in config.json."""
+    name = next(name for name, kind in table.items() if type(projector) is kind)
+    return {"type": name, **asdict(projector.config)}

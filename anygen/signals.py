@@ -1,0 +1,262 @@
+"""Signal tokens and the grammar that binds them: a span opens, has exactly its count, closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anygen.error import ModelError, RequestError
+
+MEDIA = ("image", "audio", "video")
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SignalTokens:
+    """The names of one modality's tokens: `open`, `close`, the `placeholder` of an input and the `signals` of an answer."""
+
+    modality: str
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.modality not in MEDIA:
+            raise ModelError(f"no signal tokens for {self.modality!r}; media are {', '.join(MEDIA)}")
+        if self.count < 1:
+            raise ModelError(f"{self.modality} has {self.count} signal tokens; at least 1 is needed")
+
+    @property
+    def open(self) -> str:
+        return f"<|{self.modality}|>"
+
+    @property
+    def close(self) -> str:
+        return f"<|/{self.modality}|>"
+
+    @property
+    def placeholder(self) -> str:
+        return f"<|{self.modality}_in|>"
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return tuple(f"<|{self.modality}_{index}|>" for index in range(self.count))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.open, self.close, self.placeholder, *self.signals)
+
+
+STRUCTURE = ("<|pad|>", "<|begin|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
+
+
+def special_tokens(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Every token that a tokenizer needs for `counts` (modality -> signal tokens), in their fixed order."""
+    named = [SignalTokens(modality=modality, count=counts[modality]).names for modality in MEDIA if modality in counts]
+    return STRUCTURE + tuple(name for names in named for name in names)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """The token ids of one modality."""
+
+    modality: str
+    open: int
+    close: int
+    placeholder: int
+    signals: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """A whole span as it stands in an answer."""
+        return (self.open, *self.signals, self.close)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vocabulary:
+    """The ids of all structural tokens of one tokenizer, and `size`, the rows of the LLM's embedding matrix."""
+
+    size: int
+    pad: int
+    begin: int
+    end: int
+    roles: Mapping[str, int]
+    spans: Mapping[str, Span]
+    text: Tensor  # bool [size]: ids that may stand in running text
+
+    @classmethod
+    def resolve(cls, tokenizer, counts: Mapping[str, int], size: int | None = None) -> Vocabulary:
+        """Look up every token of `counts` in `tokenizer` (a transformers fast tokenizer); a missing one is a ModelError."""
+        known = tokenizer.get_vocab()
+        size = len(tokenizer) if size is None else size
+        if size < len(tokenizer):
+            raise ModelError(f"the tokenizer has {len(tokenizer)} tokens but the LLM has embeddings for {size}")
+
+        def identify(name: str) -> int:
+            if name not in known:
+                raise ModelError(f"the tokenizer has no token {name}; add it and train its embedding")
+            return known[name]
+
+        spans = {}
+        for modality, count in counts.items():
+            names = SignalTokens(modality=modality, count=count)
+            spans[modality] = Span(
+                modality=modality,
+                open=identify(names.open),
+                close=identify(names.close),
+                placeholder=identify(names.placeholder),
+                signals=tuple(identify(name) for name in names.signals),
+            )
+        # everything that is marked special, known to us or not, stays out of running text
+        special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special |= {known[name] for name in special_tokens(counts) if name in known}
+        text = torch.zeros(size, dtype=torch.bool)
+        text[sorted(set(known.values()) - special)] = True
+        return cls(
+            size=size,
+            pad=identify("<|pad|>"),
+            begin=identify("<|begin|>"),
+            end=identify("<|end|>"),
+            roles={role: identify(f"<|{role}|>") for role in ROLES},
+            spans=spans,
+            text=text,
+        )
+
+    def trained_ids(self, modalities: Collection[str] | None = None) -> list[int]:
+        """Ids of the tokens whose embedding rows stage 2 trains: open, close and signals of `modalities` (default: all)."""
+        chosen = self.spans if modalities is None else modalities
+        return sorted(index for modality in chosen for index in self.spans[modality].ids)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class State:
+    """Where an answer stands: in running text (`span` is None) or at `position` of a span."""
+
+    span: str | None = None
+    position: int = 0  # tokens of the span that are there already, the open token included
+    made: tuple[str, ...] = ()  # modalities of the closed spans, in order
+    wrote: bool = False  # some text is there
+    ended: bool = False
+
+
+class Grammar:
+    """What may come next in an answer.
+
+    `writes` are the media that the model can make. `to` are the modalities that the answer must hold and the only media
+    that it may hold; None leaves the choice to the LLM. Text may accompany any answer, and `to=("text",)` means text only.
+    `budget` bounds the spans of one answer.
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, writes: Collection[str], to: Collection[str] | None = None, budget: int = 8
+    ) -> None:
+        for modality in to or ():
+            if modality != "text" and modality not in writes:
+                can = ", ".join(("text", *writes))
+                raise RequestError(f"no generator for {modality!r}; this model writes {can}")
+        self.vocabulary = vocabulary
+        self.media = tuple(m for m in MEDIA if m in writes and (to is None or m in to))
+        self.required = () if to is None else self.media
+        self.needs_text = to is not None and "text" in to
+        self.budget = budget
+        if budget < len(self.required):
+            raise RequestError(f"a budget of {budget} media cannot hold {len(self.required)}: {', '.join(self.required)}")
+
+    def missing(self, state: State) -> tuple[str, ...]:
+        """Required media that are not there yet."""
+        return tuple(modality for modality in self.required if modality not in state.made)
+
+    def openable(self, state: State, room: int | None = None) -> tuple[str, ...]:
+        """Media that may open now. `room` is the number of tokens that the context still holds."""
+        if state.span is not None or state.ended or len(state.made) >= self.budget:
+            return ()
+        missing = self.missing(state)
+        # the last places of the budget, and the last tokens of the context, are kept for what must still come
+        optional = self.budget - len(state.made) > len(missing)
+        reserve = sum(len(self.vocabulary.spans[m].ids) for m in missing)
+        fits = {m for m in self.media if room is None or room - self._length(m) >= (0 if m in missing else reserve)}
+        return tuple(m for m in self.media if m in fits and (optional or m in missing))
+
+    def _length(self, modality: str) -> int:
+        return len(self.vocabulary.spans[modality].ids)
+
+    def allowed(self, state: State, room: int | None = None) -> Tensor:
+        """The ids that may come next, bool [vocabulary size]; all False once the answer has ended."""
+        mask = torch.zeros(self.vocabulary.size, dtype=torch.bool)
+        if state.ended:
+            return mask
+        if state.span is not None:
+            mask[self.vocabulary.spans[state.span].ids[state.position]] = True
+            return mask
+        mask |= self.vocabulary.text
+        for modality in self.openable(state, room):
+            mask[self.vocabulary.spans[modality].open] = True
+        mask[self.vocabulary.end] = not self.missing(state) and (state.wrote or not self.needs_text)
+        return mask
+
+    def choose(self, state: State, logits: Tensor, pick: Callable[[Tensor], int], room: int | None = None) -> int:
+        """The next id from `logits` [vocabulary size]; `pick` takes masked logits to an id.
+
+        A wish to end while something required is missing becomes the open token of what is missing.
+        """
+        mask = self.allowed(state, room)
+        if state.span is not None:
+            return int(mask.nonzero())
+        wish = mask.clone()
+        wish[self.vocabulary.end] = True
+        chosen = pick(bind(logits, wish))
+        if mask[chosen]:
+            return chosen
+        missing = [self.vocabulary.spans[m].open for m in self.missing(state) if m in self.openable(state, room)]
+        if missing:
+            return max(missing, key=lambda index: float(logits[index].nan_to_num(nan=-torch.inf)))
+        mask[self.vocabulary.end] = False
+        return pick(bind(logits, mask))
+
+    def advance(self, state: State, token: int) -> State:
+        """The state after `token`; a token that is not allowed is a bug of the caller."""
+        if not self.allowed(state)[token]:
+            raise AssertionError(f"token {token} is not allowed in {state}")
+        if state.span is not None:
+            ids = self.vocabulary.spans[state.span].ids
+            if state.position + 1 < len(ids):
+                return State(span=state.span, position=state.position + 1, made=state.made, wrote=state.wrote)
+            return State(made=(*state.made, state.span), wrote=state.wrote)
+        if token == self.vocabulary.end:
+            return State(made=state.made, wrote=state.wrote, ended=True)
+        for modality in self.media:
+            if token == self.vocabulary.spans[modality].open:
+                return State(span=modality, position=1, made=state.made, wrote=state.wrote)
+        return State(made=state.made, wrote=True)
+
+    def complete(self, state: State) -> tuple[tuple[int, ...], State]:
+        """The tokens that finish the span that is open, known without asking the LLM, and the state after them."""
+        assert state.span is not None
+        rest = self.vocabulary.spans[state.span].ids[state.position :]
+        for token in rest:
+            state = self.advance(state, token)
+        return rest, state
+
+
+def bind(logits: Tensor, mask: Tensor) -> Tensor:
+    """`logits` with everything outside `mask` at minus infinity; NaN counts as never, plus infinity as very likely."""
+    logits = logits.float().nan_to_num(nan=-1e30, posinf=1e30, neginf=-1e30)
+    return logits.masked_fill(~mask, -torch.inf)
+
+
+def find_spans(ids: Sequence[int], vocabulary: Vocabulary) -> list[tuple[str, int]]:
+    """Modality and place of the first signal of every span in `ids`; a malformed span is a ModelError."""
+    opens = {span.signals[0]: span for span in vocabulary.spans.values()}
+    signals = {index for span in vocabulary.spans.values() for index in span.signals}
+    found, place = [], 0
+    while place < len(ids):
+        span = opens.get(ids[place])
+        if span is not None and tuple(ids[place : place + len(span.signals)]) == span.signals:
+            found.append((span.modality, place))
+            place += len(span.signals)
+        elif ids[place] in signals:
+            raise ModelError(f"stray signal token {ids[place]} at position {place}: a span was cut or reordered")
+        else:
+            place += 1
+    return found

@@ -1,0 +1,289 @@
+"""The one training loop: every stage runs through `fit`, on a CPU, one GPU or many, and resumes exactly."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from anygen.error import DataError, RequestError
+from anygen.training.checkpoint import flatten_optimizer, read_checkpoint, restore_optimizer, write_checkpoint
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitOptions:
+    """How a stage is trained. `rate` is the peak learning rate: linear warm-up, flat, linear decay over the last part."""
+
+    steps: int
+    batch: int
+    rate: float
+    warmup: int = 200
+    decay_share: float = 0.3
+    weight_decay: float = 0.01
+    beta2: float = 0.99
+    clip: float = 1.0
+    accumulate: int = 1
+    precision: str = "bf16"  # "no" or "bf16" autocast
+    ema: float = 0.0  # decay of the moving average of the weights; 0 keeps none
+    seed: int = 0
+    workers: int = 0  # processes that prepare batches; the batches are the same for any number
+    minutes: float = 0.0  # stops (resumable) after so many minutes; 0 never does
+    log_every: int = 50
+    sample_every: int = 1000
+    save_every: int = 500
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch < 1 or self.accumulate < 1:
+            raise RequestError(
+                f"steps ({self.steps}), batch ({self.batch}) and accumulate ({self.accumulate}) are at least 1"
+            )
+        if self.precision not in ("no", "bf16"):
+            raise RequestError(f"no precision '{self.precision}'; there are no, bf16")
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step: a function of the step alone, so that resuming cannot change it."""
+        decay = max(1, int(self.steps * self.decay_share))
+        return self.rate * min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / decay)
+
+
+class Stage(Protocol):
+    """A stage is a module that makes its own batches. What has `requires_grad` is trained, all else stays frozen."""
+
+    name: str
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        """The batch of a step: CPU tensors that depend on the arguments alone. Runs in worker processes."""
+        ...
+
+    def __call__(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Named losses (scalars); their sum is minimised. A name that starts with "_" is only logged."""
+        ...
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Writes sample sheets into the folder and returns figures for the log."""
+        ...
+
+
+class _Batches(Dataset[Batch]):
+    """Batch number i is made from (seed, i), in whatever process asks for it."""
+
+    def __init__(self, stage: Any, numbers: range, options: FitOptions) -> None:
+        self.stage, self.numbers, self.options = stage, numbers, options
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.stage.prepare(self.numbers[index], self.options.batch, self.options.seed)
+
+
+def _batches(stage: Any, numbers: range, options: FitOptions) -> Iterator[Batch]:
+    loader = DataLoader(
+        _Batches(stage, numbers, options),
+        batch_size=None,
+        num_workers=options.workers,
+        prefetch_factor=4 if options.workers else None,
+    )
+    yield from loader
+
+
+class _Average:
+    """The exponential moving average of the trained parameters."""
+
+    def __init__(self, parameters: list[nn.Parameter], decay: float) -> None:
+        self.parameters, self.decay = parameters, decay
+        self.shadow = [p.detach().clone() for p in parameters]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1 - decay)
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchanges the parameters and their average, in place."""
+        for parameter, shadow in zip(self.parameters, self.shadow, strict=True):
+            kept = parameter.detach().clone()
+            parameter.copy_(shadow)
+            shadow.copy_(kept)
+
+
+def optimizer_for(named: list[tuple[str, nn.Parameter]], options: FitOptions) -> torch.optim.Optimizer:
+    """AdamW; weight decay only on matrices and kernels, never on embeddings, norms and biases."""
+    decayed = [p for name, p in named if p.ndim >= 2 and "embed" not in name]
+    rest = [p for name, p in named if not (p.ndim >= 2 and "embed" not in name)]
+    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.rate, betas=(0.9, options.beta2))
+
+
+def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, accelerator: Any = None) -> bool:
+    """Trains the stage into `folder` (checkpoint, log.jsonl, samples/). True when all steps are done.
+
+    With `resume` an existing checkpoint is continued to the same numbers as an uninterrupted run; Ctrl-C and the limit
+    of minutes both leave one. At the end the stage's trained parameters hold the average where one is kept.
+    """
+    accelerator = accelerator or Accelerator(mixed_precision=options.precision, cpu=not torch.cuda.is_available())
+    device = accelerator.device
+    stage.to(device).train()
+    named = [(name, p) for name, p in stage.named_parameters() if p.requires_grad]
+    parameters = [p for _, p in named]
+    optimizer = optimizer_for(named, options)
+    average = _Average(parameters, options.ema) if options.ema else None
+    step, spent = 0, 0.0
+    if resume and (found := read_checkpoint(folder)):
+        tensors, state = found
+        _fits(state, named, tensors, folder)
+        with torch.no_grad():
+            for name, parameter in named:
+                parameter.copy_(tensors[f"weights.{name}"])
+            if average:
+                for (name, _), shadow in zip(named, average.shadow, strict=True):
+                    shadow.copy_(tensors[f"average.{name}"])
+        restore_optimizer(optimizer, tensors)
+        step, spent = state["step"], state["seconds"]
+    module, optimizer = accelerator.prepare(stage, optimizer)
+    main = accelerator.is_main_process
+
+    def save() -> None:
+        if not main:
+            return
+        tensors = {f"weights.{name}": p for name, p in named} | flatten_optimizer(optimizer.optimizer)
+        if average:
+            tensors |= {f"average.{name}": s for (name, _), s in zip(named, average.shadow, strict=True)}
+        facts = {"stage": stage.name, "step": step, "seconds": spent + time.time() - started}
+        write_checkpoint(folder, tensors, facts | {"options": asdict(options)})
+
+    folder.mkdir(parents=True, exist_ok=True)
+    world, rank = accelerator.num_processes, accelerator.process_index
+    first = step * options.accumulate * world
+    numbers = range(first + rank, options.steps * options.accumulate * world, world)
+    batches = _batches(stage, numbers, options)
+    rng = torch.Generator(device)
+    started, window, totals = time.time(), time.time(), dict[str, float]()
+    log = open(folder / "log.jsonl", "a") if main else None  # noqa: SIM115 - closed in `finally`
+    board = _board(folder) if main else None
+    progress = _Progress(stage.name, options.steps, step, main)
+    try:
+        while step < options.steps:
+            for group in optimizer.param_groups:
+                group["lr"] = options.rate_at(step)
+            for part in range(options.accumulate):
+                batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
+                rng.manual_seed(((options.seed * 1_000_003 + step) * options.accumulate + part) * world + rank)
+                with accelerator.autocast():
+                    losses = module(batch, rng)
+                total = sum(loss for name, loss in losses.items() if not name.startswith("_"))
+                accelerator.backward(total / options.accumulate)
+            norm = accelerator.clip_grad_norm_(parameters, options.clip)
+            if torch.isfinite(norm):
+                optimizer.step()
+            optimizer.zero_grad()
+            step += 1
+            if average:
+                average.update(step)
+            if step % options.log_every == 0:
+                _gather(totals, losses)
+                seconds = (time.time() - window) / options.log_every
+                pace = options.batch * options.accumulate * world / seconds
+                row = {"step": step, "rate": options.rate_at(step - 1), "norm": float(norm), "per_second": round(pace, 2)}
+                row |= {name: round(value, 5) for name, value in totals.items()}
+                progress.show(step, row)
+                _write(log, board, row, step)
+                window = time.time()
+            late = options.minutes and time.time() - started > 60 * options.minutes
+            if step % options.save_every == 0 or step == options.steps or late:
+                save()
+            if main and (step % options.sample_every == 0 or step == options.steps):
+                _write(log, board, _sample(stage, average, folder, step), step)
+                window = time.time()
+            if late and step < options.steps:
+                return False
+        if average:
+            average.swap()
+        return True
+    except KeyboardInterrupt:
+        save()
+        raise
+    finally:
+        progress.close()
+        if log:
+            log.close()
+        if board:
+            board.close()
+
+
+def _fits(state: dict[str, Any], named: list[tuple[str, nn.Parameter]], tensors: Batch, folder: Path) -> None:
+    """A checkpoint of other sizes is refused before anything is overwritten."""
+    for name, parameter in named:
+        tensor = tensors.get(f"weights.{name}")
+        if tensor is None or tensor.shape != parameter.shape:
+            got = "missing" if tensor is None else list(tensor.shape)
+            raise DataError(
+                f"the checkpoint in {folder} does not fit: {name} is {got}, the stage has {list(parameter.shape)}; "
+                "use another --output or delete it"
+            )
+
+
+def _gather(totals: dict[str, float], losses: dict[str, Tensor]) -> None:
+    """A running mean over log lines, so that the log reads smoothly."""
+    for name, loss in losses.items():
+        value = float(loss.detach())
+        totals[name] = 0.7 * totals[name] + 0.3 * value if name in totals else value
+
+
+@torch.no_grad()
+def _sample(stage: Any, average: _Average | None, folder: Path, step: int) -> dict[str, Any]:
+    """Sample sheets are made with the averaged weights, as the finished model will be."""
+    (folder / "samples").mkdir(exist_ok=True)
+    stage.eval()
+    if average:
+        average.swap()
+    try:
+        return {"step": step} | stage.sample(folder / "samples", step)
+    finally:
+        if average:
+            average.swap()
+        stage.train()
+
+
+def _board(folder: Path) -> Any:
+    """A TensorBoard writer where tensorboard is installed, else None: the JSONL log is always there."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _write(log: Any, board: Any, row: dict[str, Any], step: int) -> None:
+    log.write(json.dumps(row) + "\n")
+    log.flush()
+    for name, value in row.items():
+        if board and name != "step":
+            board.add_scalar(name, value, step)
+
+
+class _Progress:
+    """A progress bar with loss and rate on stderr."""
+
+    def __init__(self, name: str, steps: int, step: int, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self.bar = tqdm(total=steps, initial=step, desc=name, disable=not shown, mininterval=1.0)
+
+    def show(self, step: int, row: dict[str, Any]) -> None:
+        losses = {k: v for k, v in row.items() if k not in ("step", "norm", "rate", "per_second")}
+        text = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        self.bar.set_postfix_str(f"{text} rate {row['rate']:.1e} {row['per_second']:.0f}/s", refresh=False)
+        self.bar.update(step - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.close()
