@@ -34,7 +34,7 @@ NOUN_PHRASES = {
         "{thing} alone {at}, {where}",
         "{where}, {thing} {at}",
         "just {thing} {at}, {where}",
-        "{thing} placed {at} {where}",
+        "one {thing_bare} {at} {where}",
         "{thing} {at}, with nothing else, {where}",
         "a view {where} that has {thing} {at}",
     ),
@@ -48,7 +48,7 @@ NOUN_PHRASES = {
         "exactly {things} {where}",
         "{things} side by side {where}",
         "{things} and nothing else, {where}",
-        "{things} that are {where}",
+        "{things} {where}, no more and no less",
     ),
     "pair": (
         "{a} {relation} {b} {where}",
@@ -171,7 +171,7 @@ def _one_words(scene: Scene, name: str, stream: random.Random) -> dict[str, str]
     size = stream.choice(SIZE_WORDS[placed.size])
     said = name if placed.size == "medium" and stream.random() < 0.5 else f"{size} {name}"
     where = stream.choice(PLACE_WORDS[place])
-    return {"thing": a(said), "at": "" if place == "middle" and stream.random() < 0.5 else where}
+    return {"thing": a(said), "thing_bare": said, "at": "" if place == "middle" and stream.random() < 0.5 else where}
 
 
 def _tidy(text: str) -> str:
