@@ -24,11 +24,11 @@ top bottom middle above below front back inside outside friend home world sky se
 
 def corpus(chats: int = 6000, seed: int = 0) -> Iterator[str]:
     """Text of sampled training chats, and common English words so that a user's own words are not spelt in bytes."""
-    from anygen.playground.dialogue import corpus_chat, sample_chat
+    from anygen.playground.dialogue import corpus_line, sample_chat
 
     stream = random.Random(f"{seed}|tokenizer")
     for number in range(chats):
-        chat = sample_chat(stream) if number % 2 else corpus_chat(stream)
+        chat = sample_chat(stream) if number % 2 else corpus_line(stream)
         for message in chat.messages:
             yield from (part["text"] for part in message["content"] if part["type"] == "text")
     for _ in range(3):
