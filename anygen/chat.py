@@ -139,5 +139,7 @@ class Chat:
 
 
 def _message(turn: dict[str, Any]) -> Message:
-    parts = (Text(part["text"]) if part["type"] == "text" else MEDIA[part["type"]](part["url"]) for part in turn["content"])
+    parts = (
+        Text(part["text"]) if part["type"] == "text" else MEDIA[part["type"]](part["url"]) for part in turn["content"]
+    )
     return Message(turn["role"], tuple(parts))

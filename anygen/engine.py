@@ -156,9 +156,7 @@ def find(model: str | Path | None) -> Path:
 
     name = str(model)
     if isinstance(model, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not Path(name).exists():
-        folder = locate(None, f"hub:{name}" if "@" in name else f"hub:{name}@main")
-        assert folder is not None
-        return folder
+        return locate(None, f"hub:{name}" if "@" in name else f"hub:{name}@main")
     return catalog.find(model)
 
 
@@ -208,7 +206,7 @@ class Engine:
     def generate_batch(
         self, requests: Sequence[Any], *, seed: int | Sequence[int] | None = None, batch_size: int = 16, **options: Any
     ) -> list[Reply]:
-        """Answer many requests together: one decode, one diffusion run per `batch_size`. `seed` is one for all, or one each.
+        """Answer many requests together: one decode, one diffusion run per `batch_size`; `seed` is one, or one each.
 
         A reply equals that of `generate` with the same seed, up to the rounding of batched arithmetic.
         """
@@ -319,7 +317,7 @@ class Engine:
         while not row.finished:
             (move,) = decoding.step()
             assert move is not None
-            if move.span is not None:
+            if move.span is not None and move.hidden is not None:
                 yield from self._make(move.span, move.hidden, asked, parts)
             if move.token is not None:
                 if text is None:
@@ -374,7 +372,11 @@ class Engine:
             "guidance": usual.guidance if options.guidance is None else options.guidance,
         }
         if modality == "image" and asked.source is not None and usual.edit_strength is not None:
-            settings |= {"source": asked.source, "strength": usual.edit_strength}
+            # at least one step is taken, however few there are
+            settings |= {
+                "source": asked.source,
+                "strength": min(1.0, max(usual.edit_strength, 1.001 / settings["steps"])),
+            }
         return settings
 
     def _reply(
@@ -499,7 +501,8 @@ def follow(work: Callable[[Callable[[Event], None]], Any]) -> Generator[Event, N
 # --- which picture an edit starts from
 
 REFERS = re.compile(
-    r"\b(it|its|this|that|them|these|those|same|again|instead|now|picture|image|photo|drawing|scene|one)\b", re.IGNORECASE
+    r"\b(it|its|this|that|them|these|those|same|again|instead|now|picture|image|photo|drawing|scene|one)\b",
+    re.IGNORECASE,
 )
 ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1, "latest": -1, "previous": -1}
 ORDINAL = re.compile(
@@ -528,5 +531,3 @@ def edit_source(edit: bool | str, past: Sequence[Message], chat: Sequence[Messag
     if edit is True or REFERS.search(text):
         return seen[-1]
     return None
-
-

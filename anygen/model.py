@@ -19,11 +19,12 @@ from anygen.encoders import ENCODERS
 from anygen.error import ModelError, RequestError
 from anygen.generators import GENERATORS
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, build, describe
-from anygen.signals import MEDIA, SignalTokens, Vocabulary, find_spans
+from anygen.signals import MEDIA, SignalTokens, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
 from anygen.weights import check_files, fill, load_strict, quiet, read_config, recast, save
 
 FORMAT = 1
+OPENING = threading.Lock()  # two threads must not open one generator twice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +45,7 @@ class GeneratorConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """anygen.json: what the parts are. A path is relative to the model folder, absolute, or `hub:owner/name@revision`."""
+    """anygen.json: the parts. A path is relative to the model folder, absolute, or `hub:owner/name@revision`."""
 
     format: int
     name: str
@@ -81,15 +82,20 @@ class ModelConfig:
 class AnyGenModel(nn.Module):
     """All parts of an any-to-any model.
 
-    Encoders, projectors and the LLM are submodules. Generators are not: `generator(modality)` opens one at its first use,
+    Encoders, projectors and the LLM are submodules. Generators are not: `generator(modality)` opens one when first used,
     and training never sees its weights as parameters of the model.
     """
+
+    llm: Any  # a transformers causal LLM
+    encoders: Any  # ModuleDicts, by modality
+    input_projectors: Any
+    output_projectors: Any
 
     def __init__(
         self,
         config: ModelConfig,
         tokenizer: Any,
-        llm: nn.Module,
+        llm: Any,
         encoders: Mapping[str, nn.Module],
         input_projectors: Mapping[str, nn.Module],
         output_projectors: Mapping[str, nn.Module],
@@ -106,7 +112,6 @@ class AnyGenModel(nn.Module):
         self.generators = dict(generators or {})  # those that are open
         self.folder = folder
         self.dtype: torch.dtype | None = None  # what `load` was asked for; generators follow it
-        self._opening = threading.Lock()
         self.vocabulary = Vocabulary.resolve(tokenizer, config.signals, llm.get_input_embeddings().num_embeddings)
         self._check()
 
@@ -167,13 +172,15 @@ class AnyGenModel(nn.Module):
 
     def generator(self, modality: str) -> Any:
         """The generator of `modality`, opened at its first use, on the LLM's device."""
-        with self._opening:
+        with OPENING:
             return self._open(modality)
 
     def _open(self, modality: str) -> Any:
         if modality not in self.generators:
             if modality not in self.config.generators:
-                raise RequestError(f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}")
+                raise RequestError(
+                    f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
+                )
             place = locate(self.folder, self.config.generators[modality].path)
             generator = GENERATORS[modality].from_pretrained(place, device=self.device, dtype=self.dtype)
             if modality in self.output_projectors:
@@ -238,16 +245,14 @@ class AnyGenModel(nn.Module):
 
     def span_states(self, modality: str, input_ids: Tensor, hidden: Tensor) -> Tensor:
         """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width]."""
-        rows = [
-            (row, place)
-            for row, ids in enumerate(input_ids.tolist())
-            for kind, place in find_spans(ids, self.vocabulary)
-            if kind == modality
-        ]
-        count = len(self.vocabulary.spans[modality].signals)
-        if not rows:
-            return hidden.new_zeros(0, count, hidden.shape[-1])
-        return torch.stack([hidden[row, place : place + count] for row, place in rows])
+        signals = torch.tensor(self.vocabulary.spans[modality].signals, device=input_ids.device)
+        rows, starts = (input_ids == signals[0]).nonzero(as_tuple=True)
+        places = starts.unsqueeze(-1) + torch.arange(len(signals), device=input_ids.device)  # [spans, count]
+        rows = rows.unsqueeze(-1)
+        whole = bool((places < input_ids.shape[1]).all()) and bool((input_ids[rows, places] == signals).all())
+        if not whole or int(torch.isin(input_ids, signals).sum()) != places.numel():
+            raise ModelError(f"a span of {modality} signals is cut or out of order: was a sample truncated inside one?")
+        return hidden[rows, places]
 
     def forward(
         self,
@@ -350,7 +355,7 @@ class AnyGenModel(nn.Module):
             folder=folder,
         )
         for modality, generator in config.generators.items():
-            if not (locate(folder, generator.path, fetch=False) or folder).exists():
+            if not generator.path.startswith("hub:") and not (folder / generator.path).exists():
                 raise ModelError(f"the {modality} generator {folder / generator.path} is missing")
         model.dtype = dtype
         return model.eval()
@@ -358,7 +363,7 @@ class AnyGenModel(nn.Module):
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write the model folder, through a temporary name; weights in `dtype` if it is given.
 
-        Parts that are references (absolute paths, hub ids) stay references. Generators that were never opened are copied.
+        Parts that are references (absolute paths, hub ids) stay references; generators that are not open are copied.
         """
         from transformers.utils import logging
 
@@ -406,7 +411,7 @@ def positions(attention_mask: Tensor) -> Tensor:
 
 
 def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of `labels` [batch, length] under `logits` [batch, length, vocabulary], each one step ahead."""
+    """Mean cross-entropy of `labels` [batch, length] under `logits` [batch, length, vocabulary] one step before."""
     labels = labels[:, 1:].flatten()
     total = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp_min(1)
@@ -426,15 +431,13 @@ def is_local(where: str) -> bool:
     return not where.startswith("hub:") and not Path(where).is_absolute()
 
 
-def locate(folder: Path | None, where: str, fetch: bool = True) -> Path | None:
-    """The folder of a part. A hub reference is downloaded once, at its pinned revision; `fetch=False` gives None for it."""
+def locate(folder: Path | None, where: str) -> Path:
+    """The folder of a part. A hub reference is downloaded once, at its pinned revision."""
     if not where.startswith("hub:"):
         return (folder or Path()) / where
     name, _, revision = where.removeprefix("hub:").partition("@")
     if not revision:
         raise ModelError(f"{where!r} names no revision; write hub:owner/name@revision")
-    if not fetch:
-        return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -458,7 +461,7 @@ def load_llm(folder: Path, device: str | torch.device, dtype: torch.dtype | None
         # reading must not draw from the global random state, whatever a library initialises
         with quiet(logging), torch.random.fork_rng(devices=[]):
             tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-            llm, found = AutoModelForCausalLM.from_pretrained(
+            opened: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 dtype=wanted,
                 local_files_only=True,
@@ -468,6 +471,7 @@ def load_llm(folder: Path, device: str | torch.device, dtype: torch.dtype | None
             )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"{folder} does not open as an LLM: {str(error).splitlines()[0]}") from error
+    llm, found = opened
     for name, stored, needed in sorted(found["mismatched_keys"]):
         raise ModelError(f"{folder}: tensor {name} is {list(stored)}, the model needs {list(needed)}")
     expected = llm.state_dict()
