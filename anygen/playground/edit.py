@@ -121,9 +121,7 @@ def _replace(scene: Scene, stream: random.Random, split: str) -> Edited:
 def _move(scene: Scene, stream: random.Random, split: str) -> Edited:
     placed = scene.things[0]
     place = stream.choice([p for p in PLACES if p != place_of(placed.x, placed.y)])
-    ask = pick(MOVE, stream, split).format(
-        x=_name(placed, stream), place=place, at=stream.choice(PLACE_WORDS[place])
-    )
+    ask = pick(MOVE, stream, split).format(x=_name(placed, stream), place=place, at=stream.choice(PLACE_WORDS[place]))
     return ask, replace(scene, things=(put(placed.thing, placed.size, place, stream),))
 
 

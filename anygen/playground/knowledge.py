@@ -11,7 +11,13 @@ from anygen.playground.word import NUMBERS, a, article, called, listed, pick, pl
 Answered = tuple[str, list[str]]
 """A question, and its right answers, the canonical one first."""
 
-KINDS = {"animal": "an animal", "food": "food", "plant": "a plant", "vehicle": "a vehicle", "instrument": "an instrument"}
+KINDS = {
+    "animal": "an animal",
+    "food": "food",
+    "plant": "a plant",
+    "vehicle": "a vehicle",
+    "instrument": "an instrument",
+}
 KINDS_PLURAL = {
     "animal": "animals",
     "food": "food",
@@ -52,7 +58,13 @@ IS_A = (
     "Can we call {x} {kind}?",
     "{x} is {kind}, right?",
 )
-WHAT_IS = ("What is {x}?", "What kind of thing is {x}?", "Tell me what {x} is.", "Do you know what {x} is?", "So what is {x}?")
+WHAT_IS = (
+    "What is {x}?",
+    "What kind of thing is {x}?",
+    "Tell me what {x} is.",
+    "Do you know what {x} is?",
+    "So what is {x}?",
+)
 SOUND = (
     "What sound does {x} make?",
     "What does {x} sound like?",
@@ -61,7 +73,13 @@ SOUND = (
     "What noise does {x} make?",
     "How does {x} go?",
 )
-WHO_GOES = ("What goes {sound}?", "Which thing goes {sound}?", "Who goes {sound}?", "What makes {sound}?", "What says {sound}?")
+WHO_GOES = (
+    "What goes {sound}?",
+    "Which thing goes {sound}?",
+    "Who goes {sound}?",
+    "What makes {sound}?",
+    "What says {sound}?",
+)
 MORE = (
     "I have {a} and draw {b} more. How many {xs} are there?",
     "There are {a}. Then {b} more come. How many {xs} are there now?",
@@ -78,9 +96,27 @@ FEWER = (
     "If there are {a} and {b} go, how many {xs} are left?",
     "{a} minus {b}: how many {xs} is that?",
 )
-PLUS = ("What is {a} plus {b}?", "How much is {a} plus {b}?", "{a} plus {b}?", "Add {a} and {b}.", "What is {a} and {b}?")
-MINUS = ("What is {a} minus {b}?", "How much is {a} minus {b}?", "{a} minus {b}?", "Take {b} from {a}.", "What is {a} less {b}?")
-COUNT_TO = ("Count to {n}.", "Can you count to {n}?", "Please count to {n}.", "Count from one to {n}.", "Count up to {n}.")
+PLUS = (
+    "What is {a} plus {b}?",
+    "How much is {a} plus {b}?",
+    "{a} plus {b}?",
+    "Add {a} and {b}.",
+    "What is {a} and {b}?",
+)
+MINUS = (
+    "What is {a} minus {b}?",
+    "How much is {a} minus {b}?",
+    "{a} minus {b}?",
+    "Take {b} from {a}.",
+    "What is {a} less {b}?",
+)
+COUNT_TO = (
+    "Count to {n}.",
+    "Can you count to {n}?",
+    "Please count to {n}.",
+    "Count from one to {n}.",
+    "Count up to {n}.",
+)
 BACKDROPS_KNOWN = (
     "Which backdrops do you know?",
     "What backdrops are there?",
@@ -111,7 +147,14 @@ PLURAL = (
     "Which word is the plural of {x}?",
     "Plural of {x}?",
 )
-WHO_ARE_YOU = ("Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "Introduce yourself.", "Who am I talking to?")
+WHO_ARE_YOU = (
+    "Who are you?",
+    "What are you?",
+    "What is your name?",
+    "Tell me about yourself.",
+    "Introduce yourself.",
+    "Who am I talking to?",
+)
 HELLO = ("Hello", "Hello!", "Hi", "Hi!", "Hey", "Hi there!", "Good morning!", "Hello there", "Good day")
 THANKS = ("Thank you.", "Thanks!", "Thank you!", "Very nice.", "Well done!", "Great!", "I like it.")
 

@@ -196,6 +196,7 @@ def _size(scene: Scene, stream: random.Random, split: str) -> Answered:
 
 def _beside(scene: Scene, stream: random.Random, split: str) -> Answered:
     """What stands in a relation to one of a pair; at times asked for the side where nothing stands."""
+    assert scene.relation
     first, second = (placed.thing for placed in scene.things)
     relation = scene.relation
     if stream.random() < 0.5:
@@ -209,6 +210,7 @@ def _beside(scene: Scene, stream: random.Random, split: str) -> Answered:
 
 
 def _is_beside(scene: Scene, stream: random.Random, split: str) -> Answered:
+    assert scene.relation
     first, second = (placed.thing for placed in scene.things)
     relation = scene.relation
     if stream.random() < 0.5:

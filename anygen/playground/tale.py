@@ -175,8 +175,8 @@ def _wish(hero: str, stream: random.Random, split: str) -> Wish:
         backdrop = stream.choice(BACKDROPS)
         where = stream.choice(BACKDROP_WORDS[backdrop])
         return Wish(words=pick(PLACE_WISHES, stream, split).format(where=where), backdrop=backdrop)
-    words = {"x": a(unknown_name(stream, split)), "verb": stream.choice(_VERBS), "mood": stream.choice(_MOODS)}
-    return Wish(words=pick(STRANGE_WISHES, stream, split).format(**words))
+    slots = {"x": a(unknown_name(stream, split)), "verb": stream.choice(_VERBS), "mood": stream.choice(_MOODS)}
+    return Wish(words=pick(STRANGE_WISHES, stream, split).format(**slots))
 
 
 def _picture(hero: str, relation: str | None, other: str | None, backdrop: str, stream: random.Random) -> Scene:
