@@ -16,10 +16,11 @@ MODES = ("text", "image", "audio", "video", "interleaved")
 class AnyToAny:
     """`pipe(text="Draw a cat", generation_mode="image")` -> `[{"input_text": ..., "generated_image": PIL image}]`.
 
-    `text` is a string, a list of strings, a chat, or a list of chats; `images`, `audio`, `videos` are one medium or a
-    list: for one text all of them, for several texts one entry each. `generated_image` is a PIL image, `generated_audio`
-    float32 [channels, samples], `generated_video` uint8 [frames, height, width, 3], `generated_interleaved` a list of content
-    parts. As in transformers, `generated_text` starts with the input unless `return_full_text` is False.
+    `text` is a string, a list of strings, a chat, or a list of chats. `images`, `audio`, `videos` are one medium or a
+    list: for one text all of them, for several texts one entry each. `generated_image` is a PIL image,
+    `generated_audio` float32 [channels, samples], `generated_video` uint8 [frames, height, width, 3] and
+    `generated_interleaved` a list of content parts. As in transformers, `generated_text` starts with the input unless
+    `return_full_text` is False.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -158,6 +158,11 @@ def parser() -> Parser:
 
     _json(command("list", presets, "list the presets, with licence and size"))
 
+    race = command("bench", bench, "measure speed on this machine")
+    _model(race)
+    race.add_argument("--repeats", type=int, default=5, metavar="N", help="measurements of each work (default: 5)")
+    _json(race)
+
     nurse = command("doctor", doctor, "check the installation and a model, say what is wrong and what to do")
     nurse.add_argument("model", nargs="?", metavar="MODEL", help="a preset or a folder (default: nano)")
     _json(nurse)
@@ -362,6 +367,23 @@ def presets(args: argparse.Namespace) -> int:
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
         print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; needs {row['needs']}")
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """`anygen bench`."""
+    from anygen.bench import measure
+
+    if args.repeats < 1:
+        raise RequestError(f"--repeats {args.repeats}: measure at least once")
+    rows = measure(lambda: _load(args.model), args.repeats)
+    if args.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        ours, instead = row["ours"], row["instead"]
+        print(f"{row['work']:32} {ours['median']:8.3f} {ours['unit']} +- {ours['spread']:.3f}, n={ours['n']}", end="")
+        print(f"; {row['against']}: {instead['median']:.3f} {instead['unit']}, x {row['ratio']:.2f}" if instead else "")
     return 0
 
 

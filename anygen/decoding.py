@@ -89,7 +89,7 @@ class Decoding:
         return [None if row.finished else self._move(row, seen, next_) for row, seen, next_ in states]
 
     def _run(self) -> tuple[Tensor, Tensor]:
-        """Hidden states [rows, tokens, width], real only if a span is pending, and the last logits [rows, vocabulary]."""
+        """Hidden states [rows, tokens, width], real if a span is pending, and the last logits [rows, vocabulary]."""
         longest = max(len(row.pending) for row in self.rows)
         embeddings = self.rows[0].pending.new_zeros(len(self.rows), longest, self.model.width)
         mask = torch.zeros(len(self.rows), longest, dtype=torch.long, device=self.model.device)

@@ -82,7 +82,7 @@ class ModelConfig:
 class AnyGenModel(nn.Module):
     """All parts of an any-to-any model.
 
-    Encoders, projectors and the LLM are submodules. Generators are not: `generator(modality)` opens one when first used,
+    Encoders, projectors and the LLM are submodules. Generators are not: `generator(modality)` opens one at first use,
     and training never sees its weights as parameters of the model.
     """
 

@@ -1,4 +1,4 @@
-"""Projectors: encoder features to LLM embeddings on the way in, hidden states to a generator's condition on the way out."""
+"""Projectors: encoder features to LLM embeddings going in, hidden states to a generator's condition going out."""
 
 from __future__ import annotations
 

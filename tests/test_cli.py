@@ -34,6 +34,9 @@ class FakeEngine:
         parts = tuple(Part(index=i, type=value.type, value=value) for i, value in enumerate(self.answer, 1))
         return Reply(parts=parts, model="fake", seed=options.get("seed", 0))
 
+    def generate_batch(self, requests: list[Any], **options: Any) -> list[Reply]:
+        return [self.generate(request, **options) for request in requests]
+
     def chat(self, **options: Any) -> Any:
         saved: list[str] = []
         return SimpleNamespace(send=self.generate, save=saved.append)
@@ -148,6 +151,7 @@ def test_chat_takes_files_and_survives_slips(
         (["story", " "], "the idea is empty"),
         (["story", "x", "--pages", "0"], "a story has at least 1 page"),
         (["train", "nano", "--set", "steps"], "--set 'steps' is not KEY=VALUE"),
+        (["bench", "--repeats", "0"], "measure at least once"),
         (["data"], "required: KIND"),
         (["data", "sample", "out", "--n", "0"], "at least 1 conversation"),
     ],
@@ -206,7 +210,26 @@ def test_eval_prints_its_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert json.loads(capsys.readouterr().out) == figures
 
 
-@pytest.mark.parametrize("command", ["generate", "chat", "story", "demo", "train", "eval", "data", "list", "doctor"])
+def test_bench_measures_every_work(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--repeats", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["work"] for row in rows] == [
+        "load",
+        "say hello",
+        "draw one picture",
+        "describe a picture",
+        "draw four pictures",
+    ]
+    assert set(rows[0]) == {"work", "ours", "instead", "against", "ratio", "target"}
+    assert all(row["ours"]["n"] == 2 and row["ours"]["unit"] == "s" for row in rows)
+    assert rows[-1]["against"] == "one after the other" and rows[-1]["ratio"] > 0
+    assert cli.main(["bench", "--repeats", "1"]) == 0
+    assert "one after the other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["generate", "chat", "story", "demo", "train", "eval", "data", "list", "bench", "doctor"]
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
