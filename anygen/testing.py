@@ -9,8 +9,9 @@ import torch
 
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
+from anygen.folder import FORMAT, GeneratorConfig, ModelConfig
 from anygen.generators.image import ImageGenerator, logs
-from anygen.model import FORMAT, AnyGenModel, GeneratorConfig, ModelConfig
+from anygen.model import AnyGenModel
 from anygen.projectors import MlpConfig, MlpProjector, QueryConfig, QueryTransformer
 from anygen.signals import special_tokens
 from anygen.weights import quiet

@@ -9,10 +9,11 @@ import torch
 
 import anygen
 from anygen.decoding import Session
-from anygen.engine import Engine, Options, consume, edit_source, follow
+from anygen.engine import Engine, consume, follow
 from anygen.error import ModelError, RequestError
 from anygen.media import Image, Message, Text, messages
 from anygen.reply import Reply
+from anygen.request import Options, edit_source
 
 
 @pytest.fixture(scope="module")
