@@ -13,28 +13,29 @@ from anygen.playground.compositor import Compositor
 from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_of
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 
-_COARSE = 32  # side of the canvas on which every sprite is tried everywhere
 _GROUND = 16  # side of the canvas on which backdrops are compared
 _MOST = 4  # things that a scene can hold
+_SOFT = torch.tensor([1.0, 2.0, 1.0]) / 4  # the blur through which pictures and sprites are compared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgeOptions:
     """Thresholds, tuned on training scenes (clean and degraded) only."""
 
-    shortlist: int = 16  # sprites that are tried again at full resolution
-    strictness: float = 2.0  # how much an unexplained squared error weighs against an explained one
-    explained: float = 0.55  # least share of the squared error against the backdrop that a sprite must explain
+    strictness: float = 2.0  # how much a squared error that a sprite leaves weighs against one that it explains
+    explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
+    plain: float = 0.85  # share from which on several things are taken out in one round
     error: float = 0.03  # largest mean squared error of a sprite, colours in 0..1
     contrast: float = 0.0008  # least mean squared difference from the backdrop, colours in 0..1
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.5  # least share of the uncovered pixels that the backdrop explains
+    cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """A thing that the judge found: its name, its size's name, its centre as shares of the canvas, and how well it fits (0..1)."""
+    """A thing found: its name, its size's name, its centre as shares of the canvas, how much of its place it explains."""
 
     thing: str
     size: str
@@ -45,199 +46,203 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What a picture shows: things from front to back as they were found, and the backdrop (None when it is like none)."""
+    """What a picture shows: things in the order in which they were found, and the backdrop (None when it is like none)."""
 
     things: tuple[Seen, ...]
     backdrop: str | None
     backdrop_score: float
 
 
-class _Bank:
-    """The sprites of one size: `colour` premultiplied [things, 3, side, side], `alpha` [things, 1, side, side], 0..1."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    filter: int
+    top: int
+    left: int
+    share: float
 
-    def __init__(self, name: str, compositor: Compositor) -> None:
-        self.name, self.side = name, compositor.sides[name]
-        sprites = torch.stack([compositor.sprite(thing.name, name) for thing in THINGS]).float() / 255
-        self.alpha = sprites[:, 3:]
-        self.colour = sprites[:, :3] * self.alpha
-        self.straight = sprites[:, :3]
+
+def _soften(x: Tensor) -> Tensor:
+    """Binomial blur of [n, channels, height, width] that keeps the edges' values."""
+    channels = x.shape[1]
+    x = F.conv2d(F.pad(x, (1, 1, 0, 0), mode="replicate"), _SOFT.view(1, 1, 1, 3).repeat(channels, 1, 1, 1), groups=channels)
+    return F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), _SOFT.view(1, 1, 3, 1).repeat(channels, 1, 1, 1), groups=channels)
 
 
 class Judge:
     """Finds up to four things and the backdrop in pictures of the playground.
 
     Analysis by synthesis: the backdrop is the variant that most pixels agree with; then, again and again, the sprite
-    that best explains what the backdrop does not (all sprites, sizes and positions by FFT on a coarse canvas, the best
-    few at full resolution) is taken out, until none explains enough.
+    (any thing, size and place, all tried by FFT) that best explains how the picture differs from the backdrop is taken
+    out, until none explains enough. The picture is I, the backdrop C, a sprite A (premultiplied) with alpha a, and w is
+    what nothing found so far covers. Before: sum w (I - C)^2; after: sum w (I - A - (1 - a) C)^2, over the sprite.
     """
 
     def __init__(self, size: int = 64, *, options: JudgeOptions | None = None) -> None:
-        if size % _COARSE:
-            raise RequestError(f"the judge looks at canvases of a multiple of {_COARSE} pixels, not {size}")
         self.size, self.options = size, options or JudgeOptions()
         compositor = Compositor(size)
-        self._banks = [_Bank(name, compositor) for name in SIZES]
-        ground = torch.stack([compositor.backdrop(name, i) for name in BACKDROPS for i in range(VARIANTS)]).float() / 255
-        self._ground = ground  # [backdrops * VARIANTS, 3, size, size]
-        self._small_ground = F.adaptive_avg_pool2d(ground, _GROUND).flatten(1)
-        self._filters()
+        bank = [compositor.backdrop(name, variant) for name in BACKDROPS for variant in range(VARIANTS)]
+        self._ground = _soften(torch.stack(bank).float() / 255)  # [backdrops * VARIANTS, 3, size, size]
+        self._small_ground = F.adaptive_avg_pool2d(self._ground, _GROUND).flatten(2)
+        self._kinds = [(thing.name, name, compositor.sides[name]) for name in SIZES for thing in THINGS]
+        sprites, legal = [], []
+        line = torch.arange(size)
+        for thing, name, side in self._kinds:
+            sprite = compositor.sprite(thing, name).float() / 255
+            premultiplied = torch.cat([sprite[:3] * sprite[3:], sprite[3:]])
+            sprites.append(F.pad(premultiplied, (1, size + 1 - side, 1, size + 1 - side)))
+            legal.append((line[:, None] <= size - side) & (line[None, :] <= size - side))
+        self._legal = torch.stack(legal)
+        soft = _soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
+        self._colour, self._alpha = soft[:, :3], soft[:, 3:]  # [filters, 3 and 1, size + 2, size + 2]
+        self._inside = (self._alpha > 0.1).float()
+        square, tinted = self._colour.square().sum(1, keepdim=True), self._colour * self._alpha
+        planes = torch.cat([self._colour, self._alpha, square, tinted, self._alpha**2, self._inside], 1)
+        self._spectra = torch.fft.rfft2(self._wrap(planes)).conj().flatten(2).permute(2, 1, 0).contiguous()
 
-    def _filters(self) -> None:
-        """Spectra of all sprites on the coarse canvas: complex [frequencies, 5, filters]; where each may stand."""
-        step = self.size // _COARSE
-        planes, limits = [], []
-        for bank in self._banks:
-            alpha, colour = F.avg_pool2d(bank.alpha, step), F.avg_pool2d(bank.colour, step)
-            square = (colour**2).sum(1, keepdim=True) / alpha.clamp_min(1e-3)
-            side = bank.side // step
-            planes.append(F.pad(torch.cat([colour, alpha, square], 1), (0, _COARSE - side, 0, _COARSE - side)))
-            limits += [_COARSE - side] * len(THINGS)
-        spectrum = torch.fft.rfft2(torch.cat(planes)).conj()  # [filters, 5, 32, 17]
-        self._spectra = spectrum.flatten(2).permute(2, 1, 0).contiguous()
-        line = torch.arange(_COARSE)
-        fits = line[None] <= torch.tensor(limits)[:, None]
-        self._legal = fits[:, :, None] & fits[:, None, :]  # [filters, 32, 32]
+    def _wrap(self, planes: Tensor) -> Tensor:
+        """[..., size + 2, size + 2] with the origin at (1, 1) to a torus of `size` pixels with the origin at (0, 0)."""
+        core = planes[..., 1:-1, 1:-1].clone()
+        core[..., -1, :] += planes[..., 0, 1:-1]
+        core[..., :, -1] += planes[..., 1:-1, 0]
+        core[..., -1, -1] += planes[..., 0, 0]
+        return core
 
     @torch.no_grad()
     def look(self, images: Tensor) -> list[Verdict]:
         """What each picture shows. images: uint8 [n, 3, height, width] of any size."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise RequestError(f"the judge looks at uint8 [n, 3, height, width], not {images.dtype} {tuple(images.shape)}")
-        verdicts = []
-        for chunk in images.split(16):
+        verdicts: list[Verdict] = []
+        for chunk in images.split(8):
             x = chunk.float() / 255
             if x.shape[-2:] != (self.size, self.size):
                 x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-            verdicts += self._look(x.clamp(0, 1))
+            verdicts += self._look(_soften(x))
         return verdicts
 
     def _look(self, x: Tensor) -> list[Verdict]:
-        n = len(x)
-        free = torch.ones(n, 1, self.size, self.size)
+        free = torch.ones(len(x), 1, self.size, self.size)
         ground, _ = self._backdrop(x, free)
-        found = self._things(x, ground)
-        for i in range(n):
-            for item in found[i]:
-                self._cover(free[i], item)
+        found = self._things(self._uncast(x, ground, free), ground, free)
         again, share = self._backdrop(x, free)
-        moved = [i for i in range(n) if again[i] != ground[i]]
+        moved = (again != ground).nonzero()[:, 0].tolist()
         if moved:
-            for i, things in zip(moved, self._things(x[moved], again[moved]), strict=True):
+            rest = self._uncast(x[moved], again[moved], free[moved])
+            for i, things in zip(moved, self._things(rest, again[moved], torch.ones_like(free[moved])), strict=True):
                 found[i] = things
         verdicts = []
-        for i in range(n):
+        for i, things in enumerate(found):
             name = BACKDROPS[int(again[i]) // VARIANTS] if share[i] >= self.options.backdrop else None
-            seen = tuple(self._seen(item) for item in found[i])
+            seen = tuple(self._seen(item) for item in things)
             verdicts.append(Verdict(things=seen, backdrop=name, backdrop_score=round(float(share[i]), 4)))
         return verdicts
 
     def _backdrop(self, x: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the best variant and the share of the free pixels that it explains: [n], [n]."""
-        small = F.adaptive_avg_pool2d(x, _GROUND).flatten(1).view(len(x), 1, 3, -1)
+        small = F.adaptive_avg_pool2d(x, _GROUND).flatten(2)[:, None]
         weight = F.adaptive_avg_pool2d(free, _GROUND).flatten(1)[:, None]
-        error = (small - self._small_ground.view(1, -1, 3, _GROUND**2)).square().mean(2)  # [n, variants, pixels]
+        error = (small - self._small_ground).square().mean(2)  # [n, variants, pixels]
         cost = (error.clamp_max(self.options.outlier) * weight).sum(-1)
         best = cost.argmin(1)
-        held = (error.gather(1, best[:, None, None].expand(-1, 1, error.shape[-1])) < self.options.outlier) * weight
-        return best, held.sum(-1)[:, 0] / weight.sum(-1)[:, 0].clamp_min(1e-6)
+        held = (error[torch.arange(len(x)), best] < self.options.outlier) * weight[:, 0]
+        return best, held.sum(-1) / weight[:, 0].sum(-1).clamp_min(1e-6)
 
-    def _things(self, x: Tensor, ground: Tensor) -> list[list[tuple]]:
-        """Greedy search, all pictures at once. Gives (bank, thing, top, left, score) lists."""
-        n = len(x)
-        canvas, free = self._ground[ground], torch.ones(n, 1, self.size, self.size)
-        found: list[list[tuple]] = [[] for _ in range(n)]
-        active = list(range(n))
-        for _ in range(_MOST):
-            if not active:
-                break
+    def _uncast(self, x: Tensor, ground: Tensor, free: Tensor) -> Tensor:
+        """The picture without its colour cast: the median difference from the backdrop where it is backdrop."""
+        difference = x - self._ground[ground]
+        backdrop = (difference.square().mean(1, keepdim=True) < self.options.outlier) & (free > 0.5)
+        cast = difference.masked_fill(~backdrop, math.nan).flatten(2).nanmedian(-1).values.nan_to_num()
+        return x - cast.clamp(-self.options.cast, self.options.cast)[..., None, None]
+
+    def _things(self, x: Tensor, ground: Tensor, free: Tensor) -> list[list[_Found]]:
+        """Greedy search, all pictures at once; what is found is taken out of `free`."""
+        canvas = self._ground[ground]
+        found: list[list[_Found]] = [[] for _ in x]
+        active = list(range(len(x)))
+        while active:
             picks = self._best(x[active], canvas[active], free[active])
-            still = []
-            for i, pick in zip(active, picks, strict=True):
-                if pick is None:
-                    continue
-                found[i].append(pick)
-                self._cover(free[i], pick)
-                still.append(i)
-            active = still
+            for i, new in zip(active, picks, strict=True):
+                for item in new[: _MOST - len(found[i])]:
+                    found[i].append(item)
+                    self._cover(free[i], item)
+            active = [i for i, new in zip(active, picks, strict=True) if new and len(found[i]) < _MOST]
         return found
 
-    def _coarse(self, x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
-        """Score of every filter at every coarse position: [n, filters, 32, 32]."""
-        step, weight = self.size // _COARSE, 1 + self.options.strictness
-        w = F.avg_pool2d(free, step)
-        small, behind = F.avg_pool2d(x, step), F.avg_pool2d(canvas, step)
-        against = w * (small - behind).square().sum(1, keepdim=True)
-        maps = torch.cat([2 * weight * w * small, against - weight * w * small.square().sum(1, keepdim=True), -weight * w], 1)
-        spectrum = torch.fft.rfft2(maps).flatten(2).permute(2, 0, 1)  # [frequencies, n, 5]
-        product = torch.bmm(spectrum, self._spectra).permute(1, 2, 0)  # [n, filters, frequencies]
-        score = torch.fft.irfft2(product.unflatten(2, (_COARSE, _COARSE // 2 + 1)), s=(_COARSE, _COARSE))
-        return score.masked_fill(~self._legal, -math.inf)
-
-    def _best(self, x: Tensor, canvas: Tensor, free: Tensor) -> list[tuple | None]:
-        """The best thing in each picture that is still to be found, or None."""
-        n, step = len(x), self.size // _COARSE
-        score = self._coarse(x, canvas, free).flatten(2)
-        height, place = score.max(-1)  # [n, filters]
-        filters = height.topk(self.options.shortlist, dim=1).indices
-        place = place.gather(1, filters)
-        bank_of, thing_of = filters // len(THINGS), filters % len(THINGS)
-        top, left = place // _COARSE * step, place % _COARSE * step
-        best: list[tuple | None] = [None] * n
-        for number, bank in enumerate(self._banks):
-            image, slot = (bank_of == number).nonzero(as_tuple=True)
-            if not len(image):
-                continue
-            fine = self._fine(bank, thing_of[image, slot], image, top[image, slot], left[image, slot], x, canvas, free)
-            for row in zip(image.tolist(), thing_of[image, slot].tolist(), *fine, strict=True):
-                i, thing, y, z, value, share, good = row
-                if good and (best[i] is None or value > best[i][5]):
-                    best[i] = (number, thing, y, z, share, value)
-        return best
-
-    def _fine(
-        self, bank: _Bank, things: Tensor, image: Tensor, top: Tensor, left: Tensor, x: Tensor, canvas: Tensor, free: Tensor
-    ) -> tuple[list, ...]:
-        """Candidates of one size at full resolution around their coarse places: top, left, value, share explained, good."""
-        options, side, reach = self.options, bank.side, self.size // _COARSE
-        offset = torch.arange(-reach, reach + 1)
-        y = (top[:, None] + offset).clamp(0, self.size - side)  # [m, r]
-        z = (left[:, None] + offset).clamp(0, self.size - side)
-        line = torch.arange(side)
-        rows = (y[:, :, None] + line)[:, :, None, :, None]  # [m, r, 1, side, 1]
-        columns = (z[:, :, None] + line)[:, None, :, None, :]  # [m, 1, r, 1, side]
-        stacked = torch.cat([x, free, ((x - canvas) ** 2).sum(1, keepdim=True)], 1).permute(0, 2, 3, 1)
-        patch = stacked[image[:, None, None, None, None], rows, columns]  # [m, r, r, side, side, 5]
-        alpha = bank.alpha[things, 0][:, None, None] * patch[..., 3]  # [m, r, r, side, side]
-        sprite = bank.straight[things].permute(0, 2, 3, 1)[:, None, None]
-        missed = (alpha * (patch[..., :3] - sprite).square().sum(-1)).sum((-1, -2))  # [m, r, r]
-        against = (alpha * patch[..., 4]).sum((-1, -2))
-        area = alpha.sum((-1, -2))
-        value = (against - (1 + options.strictness) * missed).flatten(1)
-        best = value.argmax(1, keepdim=True)
-        pick = lambda t: t.flatten(1).gather(1, best)[:, 0]  # noqa: E731
-        missed, against, area = pick(missed), pick(against), pick(area)
-        share = 1 - missed / against.clamp_min(1e-6)
-        whole = bank.alpha[things].sum((1, 2, 3))
-        good = (
-            (share > options.explained)
-            & (missed < 3 * options.error * area)
-            & (against > 3 * options.contrast * area)
-            & (area > options.visible * whole)
+    def _best(self, x: Tensor, canvas: Tensor, free: Tensor) -> list[list[_Found]]:
+        """The best thing in each picture that is still to be found, and others that stand clear of it."""
+        strictness, size = self.options.strictness, self.size
+        change = free * (x - canvas)
+        before = (change * (x - canvas)).sum(1, keepdim=True)
+        maps = torch.cat(
+            [
+                2 * change,
+                -2 * (change * canvas).sum(1, keepdim=True),
+                -free,
+                2 * free * canvas,
+                -(free * canvas * canvas).sum(1, keepdim=True),
+            ],
+            1,
         )
-        width = 2 * reach + 1
-        y, z = y.gather(1, best // width)[:, 0], z.gather(1, best % width)[:, 0]
-        return y.tolist(), z.tolist(), pick(value).tolist(), share.tolist(), good.tolist()
+        maps = torch.cat([(1 + strictness) * maps, -strictness * before], 1)  # [n, 10, size, size]
+        spectrum = torch.fft.rfft2(maps).flatten(2).permute(2, 0, 1)  # [frequencies, n, 10]
+        product = torch.bmm(spectrum, self._spectra).permute(1, 2, 0).unflatten(2, (size, size // 2 + 1))
+        value = torch.fft.irfft2(product, s=(size, size)).masked_fill(~self._legal, -math.inf)
+        filters = value.amax((-1, -2)).topk(12, dim=1).indices
+        return [
+            self._choose(number.tolist(), value[i, number], before[i, 0], free[i, 0]) for i, number in enumerate(filters)
+        ]
 
-    def _cover(self, free: Tensor, item: tuple) -> None:
+    def _choose(self, filters: list[int], value: Tensor, before: Tensor, free: Tensor) -> list[_Found]:
+        """Of the best filters and their maps [filters, size, size]: the best place, and plain ones that stand clear of it."""
+        chosen: list[_Found] = []
+        for number, map in zip(filters, value, strict=True):
+            side = self._kinds[number][2]
+            for _ in range(_MOST):
+                where = int(map.argmax())
+                top, left = divmod(where, self.size)
+                if not float(map[top, left]) > -math.inf:
+                    break
+                item = self._check(number, top, left, float(map[top, left]), before, free)
+                if item is None or any(self._touch(item, other) for other in chosen):
+                    break
+                if chosen and item.share < self.options.plain:
+                    break
+                chosen.append(item)
+                map[max(0, top - side + 1) : top + side, max(0, left - side + 1) : left + side] = -math.inf
+        return chosen
+
+    def _check(self, number: int, top: int, left: int, value: float, before: Tensor, free: Tensor) -> _Found | None:
+        """The sprite at this place when it is seen well enough to be believed."""
+        options, side = self.options, self._kinds[number][2]
+        window = slice(top, top + side), slice(left, left + side)
+        inside = self._inside[number, 0, 1 : 1 + side, 1 : 1 + side]
+        area, whole = float((inside * free[window]).sum()), float(inside.sum())
+        against = float((inside * before[window]).sum())
+        if area < options.visible * whole or against < 3 * options.contrast * area:
+            return None
+        gain = (value + options.strictness * against) / (1 + options.strictness)
+        if gain < options.explained * against or against - gain > 3 * options.error * area:
+            return None
+        return _Found(filter=number, top=top, left=left, share=min(1.0, gain / against))
+
+    def _touch(self, a: _Found, b: _Found) -> bool:
+        """Whether the two squares overlap."""
+        one, two = self._kinds[a.filter][2], self._kinds[b.filter][2]
+        return a.top < b.top + two and b.top < a.top + one and a.left < b.left + two and b.left < a.left + one
+
+    def _cover(self, free: Tensor, item: _Found) -> None:
         """Take a found thing's pixels out of [1, size, size]."""
-        bank, top, left = self._banks[item[0]], item[2], item[3]
-        free[:, top : top + bank.side, left : left + bank.side] *= 1 - bank.alpha[item[1]]
+        side = self._kinds[item.filter][2]
+        top, left = max(0, item.top - 1), max(0, item.left - 1)
+        bottom, right = min(self.size, item.top + side + 1), min(self.size, item.left + side + 1)
+        y, x = 1 - item.top, 1 - item.left
+        alpha = self._alpha[item.filter, :, top + y : bottom + y, left + x : right + x]
+        free[:, top:bottom, left:right] *= alpha < 0.05
 
-    def _seen(self, item: tuple) -> Seen:
-        bank = self._banks[item[0]]
-        half = bank.side / 2
-        x, y = (item[3] + half) / self.size, (item[2] + half) / self.size
-        return Seen(thing=THINGS[item[1]].name, size=bank.name, x=x, y=y, score=round(item[4], 4))
+    def _seen(self, item: _Found) -> Seen:
+        thing, size, side = self._kinds[item.filter]
+        x, y = (item.left + side / 2) / self.size, (item.top + side / 2) / self.size
+        return Seen(thing=thing, size=size, x=x, y=y, score=round(item.share, 4))
 
 
 def shows(verdict: Verdict, scene: Scene) -> dict[str, bool]:
