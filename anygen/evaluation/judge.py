@@ -22,14 +22,17 @@ _SOFT = torch.tensor([1.0, 2.0, 1.0]) / 4  # the blur through which pictures and
 class JudgeOptions:
     """Thresholds, tuned on training scenes (clean and degraded) only."""
 
-    strictness: float = 2.0  # how much a squared error that a sprite leaves weighs against one that it explains
     explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
+    pale: float = 0.01  # mean squared difference below which that share rises, up to `plain` for none
     plain: float = 0.85  # share from which on several things are taken out in one round
     error: float = 0.03  # largest mean squared error of a sprite, colours in 0..1
     contrast: float = 0.0008  # least mean squared difference from the backdrop, colours in 0..1
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.5  # least share of the uncovered pixels that the backdrop explains
+    quiet: float = 0.0005  # mean squared difference in a window below which nothing is left to be found
+    on_top: float = 0.75  # least share for a thing found in front of others after them
+    needed: float = 0.5  # share of its place that a thing must explain when all others are there
     cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
 
 
@@ -159,18 +162,66 @@ class Judge:
         canvas = self._ground[ground]
         found: list[list[_Found]] = [[] for _ in x]
         active = list(range(len(x)))
-        while active:
-            picks = self._best(x[active], canvas[active], free[active])
+        while active := [i for i in active if self._restless(free[i] * (x[i] - canvas[i]))]:
+            picks = self._best(x[active], canvas[active], free[active], self.options.explained)
             for i, new in zip(active, picks, strict=True):
                 for item in new[: _MOST - len(found[i])]:
                     found[i].append(item)
                     self._cover(free[i], item)
             active = [i for i, new in zip(active, picks, strict=True) if new and len(found[i]) < _MOST]
+        self._revise(x, canvas, free, found)
         return found
 
-    def _best(self, x: Tensor, canvas: Tensor, free: Tensor) -> list[list[_Found]]:
+    def _revise(self, x: Tensor, canvas: Tensor, free: Tensor, found: list[list[_Found]]) -> None:
+        """Look once more in front of what was found, and drop what the rest explains without it."""
+        whole = torch.stack([self._compose(canvas[i], things) for i, things in enumerate(found)])
+        unsure = [i for i, things in enumerate(found) if things and self._restless(x[i] - whole[i])]
+        if unsure:
+            picks = self._best(x[unsure], whole[unsure], torch.ones_like(free[unsure]), self.options.on_top)
+            for i, new in zip(unsure, picks, strict=True):
+                found[i][:0] = new[:1]
+                for item in new[:1]:
+                    self._cover(free[i], item)
+        for i, things in enumerate(found):
+            if any(self._touch(a, b) for a in things for b in things if a is not b):
+                for item in sorted(things, key=lambda item: item.share):
+                    if self._share(item, things, x[i], canvas[i]) < self.options.needed:
+                        things.remove(item)
+            del things[_MOST:]
+
+    def _share(self, item: _Found, things: list[_Found], x: Tensor, canvas: Tensor) -> float:
+        """How much of the error around an item goes away by adding it to the other things."""
+        without = (x - self._compose(canvas, [other for other in things if other is not item])).square().sum(0)
+        drawn = (x - self._compose(canvas, things)).square().sum(0)
+        target, source = self._windows(item)
+        inside = self._inside[(item.filter, 0, *source)]
+        before = float((inside * without[target]).sum())
+        return 1 - float((inside * drawn[target]).sum()) / max(before, 1e-6)
+
+    def _restless(self, difference: Tensor) -> bool:
+        """Whether [3, size, size] differs from nothing by enough somewhere to hold a thing."""
+        return float(F.avg_pool2d(difference.square().mean(0)[None], 12, 4).max()) > self.options.quiet
+
+    def _compose(self, canvas: Tensor, things: list[_Found]) -> Tensor:
+        """The things over the backdrop [3, size, size], the first in front."""
+        canvas = canvas.clone()
+        for item in reversed(things):
+            target, source = self._windows(item)
+            alpha, colour = self._alpha[item.filter][(slice(None), *source)], self._colour[item.filter][(slice(None), *source)]
+            canvas[(slice(None), *target)] = colour + (1 - alpha) * canvas[(slice(None), *target)]
+        return canvas
+
+    def _windows(self, item: _Found) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where an item's blurred sprite stands on the canvas, and which part of the sprite's own plane that is."""
+        side = self._kinds[item.filter][2]
+        top, left = max(0, item.top - 1), max(0, item.left - 1)
+        bottom, right = min(self.size, item.top + side + 1), min(self.size, item.left + side + 1)
+        y, x = 1 - item.top, 1 - item.left
+        return (slice(top, bottom), slice(left, right)), (slice(top + y, bottom + y), slice(left + x, right + x))
+
+    def _best(self, x: Tensor, canvas: Tensor, free: Tensor, explained: float) -> list[list[_Found]]:
         """The best thing in each picture that is still to be found, and others that stand clear of it."""
-        strictness, size = self.options.strictness, self.size
+        size = self.size
         change = free * (x - canvas)
         before = (change * (x - canvas)).sum(1, keepdim=True)
         maps = torch.cat(
@@ -180,50 +231,56 @@ class Judge:
                 -free,
                 2 * free * canvas,
                 -(free * canvas * canvas).sum(1, keepdim=True),
+                before,
             ],
             1,
         )
-        maps = torch.cat([(1 + strictness) * maps, -strictness * before], 1)  # [n, 10, size, size]
         spectrum = torch.fft.rfft2(maps).flatten(2).permute(2, 0, 1)  # [frequencies, n, 10]
-        product = torch.bmm(spectrum, self._spectra).permute(1, 2, 0).unflatten(2, (size, size // 2 + 1))
-        value = torch.fft.irfft2(product, s=(size, size)).masked_fill(~self._legal, -math.inf)
-        filters = value.amax((-1, -2)).topk(12, dim=1).indices
+        gain = self._search(spectrum[..., :9], self._spectra[:, :9])
+        against = self._search(spectrum[..., 9:], self._spectra[:, 9:])
+        share = (gain / against.clamp_min(1e-3)).clamp(0, 1)
+        score = gain * share**3
+        score[:, ~self._legal] = 0
+        filters = score.amax((-1, -2)).topk(8, dim=1).indices
         return [
-            self._choose(number.tolist(), value[i, number], before[i, 0], free[i, 0]) for i, number in enumerate(filters)
+            self._choose(number.tolist(), score[i, number], share[i, number], before[i, 0], free[i, 0], explained)
+            for i, number in enumerate(filters)
         ]
 
-    def _choose(self, filters: list[int], value: Tensor, before: Tensor, free: Tensor) -> list[_Found]:
+    def _search(self, spectrum: Tensor, filters: Tensor) -> Tensor:
+        """Correlate [frequencies, n, planes] with [frequencies, planes, filters]: [n, filters, size, size]."""
+        product = torch.bmm(spectrum, filters).permute(1, 2, 0).unflatten(2, (self.size, self.size // 2 + 1))
+        return torch.fft.irfft2(product, s=(self.size, self.size))
+
+    def _choose(
+        self, filters: list[int], score: Tensor, share: Tensor, before: Tensor, free: Tensor, explained: float
+    ) -> list[_Found]:
         """Of the best filters and their maps [filters, size, size]: the best place, and plain ones that stand clear of it."""
         chosen: list[_Found] = []
-        for number, map in zip(filters, value, strict=True):
+        for number, values, shares in zip(filters, score, share, strict=True):
             side = self._kinds[number][2]
             for _ in range(_MOST):
-                where = int(map.argmax())
-                top, left = divmod(where, self.size)
-                if not float(map[top, left]) > -math.inf:
+                top, left = divmod(int(values.argmax()), self.size)
+                item = _Found(filter=number, top=top, left=left, share=float(shares[top, left]))
+                if item.share < (self.options.plain if chosen else explained) or any(self._touch(item, o) for o in chosen):
                     break
-                item = self._check(number, top, left, float(map[top, left]), before, free)
-                if item is None or any(self._touch(item, other) for other in chosen):
-                    break
-                if chosen and item.share < self.options.plain:
+                if not self._visible(item, before, free):
                     break
                 chosen.append(item)
-                map[max(0, top - side + 1) : top + side, max(0, left - side + 1) : left + side] = -math.inf
+                values[max(0, top - side + 1) : top + side, max(0, left - side + 1) : left + side] = 0
         return chosen
 
-    def _check(self, number: int, top: int, left: int, value: float, before: Tensor, free: Tensor) -> _Found | None:
-        """The sprite at this place when it is seen well enough to be believed."""
-        options, side = self.options, self._kinds[number][2]
-        window = slice(top, top + side), slice(left, left + side)
-        inside = self._inside[number, 0, 1 : 1 + side, 1 : 1 + side]
-        area, whole = float((inside * free[window]).sum()), float(inside.sum())
-        against = float((inside * before[window]).sum())
-        if area < options.visible * whole or against < 3 * options.contrast * area:
-            return None
-        gain = (value + options.strictness * against) / (1 + options.strictness)
-        if gain < options.explained * against or against - gain > 3 * options.error * area:
-            return None
-        return _Found(filter=number, top=top, left=left, share=min(1.0, gain / against))
+    def _visible(self, item: _Found, before: Tensor, free: Tensor) -> bool:
+        """Whether enough of it is to be seen, stands out from what is behind, and is drawn well enough."""
+        options = self.options
+        target, source = self._windows(item)
+        inside = self._inside[(item.filter, 0, *source)]
+        area, whole = float((inside * free[target]).sum()), float(inside.sum())
+        if area < options.visible * whole:
+            return False
+        contrast = float((inside * before[target]).sum()) / (3 * area)
+        least = options.explained + (options.plain - options.explained) * max(0.0, 1 - contrast / options.pale)
+        return contrast >= options.contrast and item.share >= least and contrast * (1 - item.share) <= options.error
 
     def _touch(self, a: _Found, b: _Found) -> bool:
         """Whether the two squares overlap."""
@@ -232,12 +289,8 @@ class Judge:
 
     def _cover(self, free: Tensor, item: _Found) -> None:
         """Take a found thing's pixels out of [1, size, size]."""
-        side = self._kinds[item.filter][2]
-        top, left = max(0, item.top - 1), max(0, item.left - 1)
-        bottom, right = min(self.size, item.top + side + 1), min(self.size, item.left + side + 1)
-        y, x = 1 - item.top, 1 - item.left
-        alpha = self._alpha[item.filter, :, top + y : bottom + y, left + x : right + x]
-        free[:, top:bottom, left:right] *= alpha < 0.05
+        target, source = self._windows(item)
+        free[(slice(None), *target)] *= self._alpha[item.filter][(slice(None), *source)] < 0.05
 
     def _seen(self, item: _Found) -> Seen:
         thing, size, side = self._kinds[item.filter]
@@ -275,11 +328,14 @@ def _related(verdict: Verdict, scene: Scene) -> bool:
     a, b = scene.things[0].thing, scene.things[1].thing
     for one in verdict.things:
         for other in verdict.things:
-            if one.thing == a and other.thing == b and _relation(one, other) == scene.relation:
+            if one.thing == a and other.thing == b and _relation(one, other, scene.relation):
                 return True
     return False
 
 
-def _relation(one: Seen, other: Seen) -> str | None:
-    first, second = (Placed(thing=s.thing, size=s.size, x=s.x, y=s.y) for s in (one, other))
-    return relation_of(first, second)
+def _relation(one: Seen, other: Seen, relation: str | None, slack: float = 0.03) -> bool:
+    """Whether the relation holds, or would after a shift of a pixel or two."""
+    shifts = (0.0, -slack, slack)
+    b = Placed(thing=other.thing, size=other.size, x=other.x, y=other.y)
+    shifted = (Placed(thing=one.thing, size=one.size, x=one.x + dx, y=one.y + dy) for dx in shifts for dy in shifts)
+    return any(relation_of(a, b) == relation for a in shifted)
