@@ -22,11 +22,12 @@ _SOFT = torch.tensor([1.0, 2.0, 1.0]) / 4  # the blur through which pictures and
 class JudgeOptions:
     """Thresholds, tuned on training scenes (clean and degraded) only."""
 
+    shortlist: int = 32  # sprites that are tried at full resolution
     explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
-    pale: float = 0.01  # mean squared difference below which that share rises, up to `plain` for none
+    pale: float = 0.02  # mean squared difference below which that share rises, up to `plain` for none
     plain: float = 0.85  # share from which on several things are taken out in one round
     error: float = 0.03  # largest mean squared error of a sprite, colours in 0..1
-    contrast: float = 0.0008  # least mean squared difference from the backdrop, colours in 0..1
+    contrast: float = 0.0012  # least mean squared difference from the backdrop, colours in 0..1
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.5  # least share of the uncovered pixels that the backdrop explains
@@ -71,6 +72,44 @@ def _soften(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), _SOFT.view(1, 1, 3, 1).repeat(channels, 1, 1, 1), groups=channels)
 
 
+def _wrap(planes: Tensor) -> Tensor:
+    """[..., size + 2, size + 2] with the origin at (1, 1) to a torus of `size` pixels with the origin at (0, 0)."""
+    core = planes[..., 1:-1, 1:-1].clone()
+    core[..., -1, :] += planes[..., 0, 1:-1]
+    core[..., :, -1] += planes[..., 1:-1, 0]
+    core[..., -1, -1] += planes[..., 0, 0]
+    return core
+
+
+def _spectra(sprites: Tensor) -> Tensor:
+    """Spectra of what a sprite is correlated with: [filters, 4, size, size] to complex [filters, 10, frequencies]."""
+    colour, alpha = sprites[:, :3], sprites[:, 3:]
+    square = colour.square().sum(1, keepdim=True)
+    planes = torch.cat([colour, alpha, square, colour * alpha, alpha**2, (alpha > 0.1).float()], 1)
+    return torch.fft.rfft2(planes).conj().resolve_conj().flatten(2)
+
+
+def _legal(size: int, sides: Tensor) -> Tensor:
+    """Where a sprite of each side may begin: bool [filters, size, size]."""
+    fits = torch.arange(size)[None] <= size - sides[:, None]
+    return fits[:, :, None] & fits[:, None, :]
+
+
+def _queries(x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
+    """Spectra of what the sprites are correlated with: complex [n, 10, frequencies]; the first nine give the gain."""
+    change = free * (x - canvas)
+    total = lambda t: t.sum(1, keepdim=True)  # noqa: E731
+    planes = [2 * change, -2 * total(change * canvas), -free, 2 * free * canvas, -free * total(canvas * canvas)]
+    return torch.fft.rfft2(torch.cat([*planes, total(change * (x - canvas))], 1)).flatten(2)
+
+
+def _score(gain: Tensor, against: Tensor, legal: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Products of spectra to maps [..., size, size]: the score of a place, and the share of the error that goes away."""
+    both = torch.fft.irfft2(torch.stack([gain, against]).unflatten(-1, (size, size // 2 + 1)), s=(size, size))
+    share = (both[0] / both[1].clamp_min(1e-3)).clamp_(0, 1)
+    return both[0].mul_(share**4).mul_(legal), share
+
+
 class Judge:
     """Finds up to four things and the backdrop in pictures of the playground.
 
@@ -87,28 +126,18 @@ class Judge:
         self._ground = _soften(torch.stack(bank).float() / 255)  # [backdrops * VARIANTS, 3, size, size]
         self._small_ground = F.adaptive_avg_pool2d(self._ground, _GROUND).flatten(2)
         self._kinds = [(thing.name, name, compositor.sides[name]) for name in SIZES for thing in THINGS]
-        sprites, legal = [], []
-        line = torch.arange(size)
+        sprites = []
         for thing, name, side in self._kinds:
             sprite = compositor.sprite(thing, name).float() / 255
             premultiplied = torch.cat([sprite[:3] * sprite[3:], sprite[3:]])
             sprites.append(F.pad(premultiplied, (1, size + 1 - side, 1, size + 1 - side)))
-            legal.append((line[:, None] <= size - side) & (line[None, :] <= size - side))
-        self._legal = torch.stack(legal)
         soft = _soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
         self._colour, self._alpha = soft[:, :3], soft[:, 3:]  # [filters, 3 and 1, size + 2, size + 2]
         self._inside = (self._alpha > 0.1).float()
-        square, tinted = self._colour.square().sum(1, keepdim=True), self._colour * self._alpha
-        planes = torch.cat([self._colour, self._alpha, square, tinted, self._alpha**2, self._inside], 1)
-        self._spectra = torch.fft.rfft2(self._wrap(planes)).conj().flatten(2).permute(2, 1, 0).contiguous()
-
-    def _wrap(self, planes: Tensor) -> Tensor:
-        """[..., size + 2, size + 2] with the origin at (1, 1) to a torus of `size` pixels with the origin at (0, 0)."""
-        core = planes[..., 1:-1, 1:-1].clone()
-        core[..., -1, :] += planes[..., 0, 1:-1]
-        core[..., :, -1] += planes[..., 1:-1, 0]
-        core[..., -1, -1] += planes[..., 0, 0]
-        return core
+        sides = torch.tensor([side for _, _, side in self._kinds])
+        wrapped = _wrap(soft)
+        self._fine, self._coarse = _spectra(wrapped), _spectra(F.avg_pool2d(wrapped, 2)).permute(2, 1, 0).contiguous()
+        self._fine_legal, self._coarse_legal = _legal(size, sides), _legal(size // 2, sides // 2)
 
     @torch.no_grad()
     def look(self, images: Tensor) -> list[Verdict]:
@@ -221,36 +250,20 @@ class Judge:
 
     def _best(self, x: Tensor, canvas: Tensor, free: Tensor, explained: float) -> list[list[_Found]]:
         """The best thing in each picture that is still to be found, and others that stand clear of it."""
-        size = self.size
-        change = free * (x - canvas)
-        before = (change * (x - canvas)).sum(1, keepdim=True)
-        maps = torch.cat(
-            [
-                2 * change,
-                -2 * (change * canvas).sum(1, keepdim=True),
-                -free,
-                2 * free * canvas,
-                -(free * canvas * canvas).sum(1, keepdim=True),
-                before,
-            ],
-            1,
-        )
-        spectrum = torch.fft.rfft2(maps).flatten(2).permute(2, 0, 1)  # [frequencies, n, 10]
-        gain = self._search(spectrum[..., :9], self._spectra[:, :9])
-        against = self._search(spectrum[..., 9:], self._spectra[:, 9:])
-        share = (gain / against.clamp_min(1e-3)).clamp(0, 1)
-        score = gain * share**3
-        score[:, ~self._legal] = 0
-        filters = score.amax((-1, -2)).topk(8, dim=1).indices
-        return [
-            self._choose(number.tolist(), score[i, number], share[i, number], before[i, 0], free[i, 0], explained)
-            for i, number in enumerate(filters)
-        ]
-
-    def _search(self, spectrum: Tensor, filters: Tensor) -> Tensor:
-        """Correlate [frequencies, n, planes] with [frequencies, planes, filters]: [n, filters, size, size]."""
-        product = torch.bmm(spectrum, filters).permute(1, 2, 0).unflatten(2, (self.size, self.size // 2 + 1))
-        return torch.fft.irfft2(product, s=(self.size, self.size))
+        pooled = _queries(*(F.avg_pool2d(t, 2) for t in (x, canvas, free))).permute(2, 0, 1)  # [frequencies, n, 10]
+        gain = torch.bmm(pooled[..., :9], self._coarse[:, :9]).permute(1, 2, 0)
+        against = torch.bmm(pooled[..., 9:], self._coarse[:, 9:]).permute(1, 2, 0)
+        score, _ = _score(gain, against, self._coarse_legal, self.size // 2)
+        filters = score.amax((-1, -2)).topk(self.options.shortlist, dim=1).indices
+        queries = _queries(x, canvas, free)
+        before = free[:, 0] * (x - canvas).square().sum(1)
+        chosen = []
+        for i, shortlist in enumerate(filters):
+            product = self._fine[shortlist] * queries[i]
+            score, share = _score(product[:, :9].sum(1), product[:, 9], self._fine_legal[shortlist], self.size)
+            order = score.amax((-1, -2)).argsort(descending=True)[:12]
+            chosen.append(self._choose(shortlist[order].tolist(), score[order], share[order], before[i], free[i, 0], explained))
+        return chosen
 
     def _choose(
         self, filters: list[int], score: Tensor, share: Tensor, before: Tensor, free: Tensor, explained: float
