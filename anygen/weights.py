@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -77,7 +78,7 @@ def compare(
             raise ModelError(f"{where}: tensor {name} {list(found[name])} has no place in the model")
 
 
-def load_strict(module: nn.Module, file: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None):
+def load_strict(module: nn.Module, file: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """Fill `module` (it may be on `meta`) with exactly the tensors of a safetensors file, and return it.
 
     Floating-point tensors become `dtype`; None keeps the file's, but widens half precision to float32 on a CPU.
@@ -121,3 +122,34 @@ def save(module: nn.Module, file: Path) -> None:
     temporary = file.with_name(file.name + ".part")
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}, temporary)
     temporary.replace(file)
+
+
+def recast(folder: Path, dtype: torch.dtype) -> None:
+    """Rewrite every safetensors file under `folder` with its floating-point tensors in `dtype`."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    for file in sorted(folder.rglob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            about = tensors.metadata()
+        held = {name: t.to(dtype) if t.is_floating_point() else t for name, t in load_file(file).items()}
+        temporary = file.with_name(file.name + ".part")
+        save_file(held, temporary, metadata=about)
+        temporary.replace(file)
+
+
+@contextmanager
+def quiet(*libraries: Any) -> Iterator[None]:
+    """Silence the bars and the advice of `libraries`, the logging modules of transformers and diffusers, for a while."""
+    levels = [library.get_verbosity() for library in libraries]
+    bars = [library.is_progress_bar_enabled() for library in libraries]
+    for library in libraries:
+        library.set_verbosity_error()
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library, level, bar in zip(libraries, levels, bars, strict=True):
+            library.set_verbosity(level)
+            if bar:
+                library.enable_progress_bar()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from anygen.error import ModelError, RequestError
 from anygen.media import Image
-from anygen.weights import check_files, compare, shapes, weights_file
+from anygen.weights import check_files, compare, quiet, shapes, weights_file
 
 OnStep = Callable[[int, int, Callable[[], list[Image]]], None]
 
@@ -42,17 +41,18 @@ class ImageGenerator:
         cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
     ) -> ImageGenerator:
         """Open a diffusers folder strictly; `dtype` None is float32 on a CPU and the folder's own elsewhere."""
-        from diffusers import DiffusionPipeline
-
         folder = Path(folder)
         if not (folder / "model_index.json").is_file():
             raise ModelError(f"{folder} is no diffusers folder: model_index.json is missing")
         check_files(folder)
         device = torch.device(device)
         wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
-        options = {} if wanted == "auto" else {"torch_dtype": wanted}
+        options = {} if wanted == "auto" else {"dtype": wanted}
         try:
-            with quiet():
+            # opening must not draw from the global random state, whatever a library initialises
+            with quiet(*logs()), torch.random.fork_rng(devices=[]):
+                from diffusers import DiffusionPipeline
+
                 pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
@@ -68,7 +68,8 @@ class ImageGenerator:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the pipeline as a diffusers folder."""
-        self.pipeline.save_pretrained(folder, safe_serialization=True)
+        with quiet(*logs()):
+            self.pipeline.save_pretrained(folder, safe_serialization=True)
 
     def modules(self) -> list[nn.Module]:
         """The networks of the pipeline."""
@@ -171,14 +172,14 @@ class ImageGenerator:
         return to_images(pictures)
 
     def prepare(self, image: Image) -> Tensor:
-        """A picture at the generator's size: float [3, height, width] in -1..1."""
+        """A picture at the generator's size: float [3, height, width] in 0..1."""
         import PIL.Image
 
         height, width = self.size
         picture = image.pil()
         if picture.size != (width, height):
             picture = picture.resize((width, height), PIL.Image.Resampling.LANCZOS)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 127.5 - 1
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
 
     def diffusion_loss(self, condition: Tensor, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """The generator's own training loss through its frozen networks, a scalar; gradients reach `condition`.
@@ -226,10 +227,13 @@ class ImageGenerator:
     def _editor(self) -> Any:
         """The image-to-image twin of the pipeline, from the same components."""
         if self._edit is None:
-            from diffusers import AutoPipelineForImage2Image
+            import diffusers
 
-            with quiet():
-                self._edit = AutoPipelineForImage2Image.from_pipe(self.pipeline)
+            name = type(self.pipeline).__name__.replace("Pipeline", "Img2ImgPipeline")
+            if not hasattr(diffusers, name):
+                raise RequestError(f"{type(self.pipeline).__name__} cannot start from a picture: diffusers has no {name}")
+            with quiet(*logs()):
+                self._edit = getattr(diffusers, name)(**self.pipeline.components)
             self._edit.set_progress_bar_config(disable=True)
         return self._edit
 
@@ -251,28 +255,15 @@ class ImageGenerator:
 STEMS = ("diffusion_pytorch_model", "model")
 
 
+def logs() -> tuple[Any, Any]:
+    """The logging modules of the two libraries that a pipeline is made of."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    return diffusers_logging, transformers_logging
+
+
 def to_images(pixels: Tensor) -> list[Image]:
     """[batch, 3, height, width] in 0..1 to pictures."""
     array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     return [Image(picture) for picture in array]
-
-
-@contextmanager
-def quiet():
-    """Keep the bars and the advice of diffusers and transformers off stderr while a pipeline opens; restore them after."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    libraries = (diffusers_logging, transformers_logging)
-    levels = [library.get_verbosity() for library in libraries]
-    bars = [library.is_progress_bar_enabled() for library in libraries]
-    for library in libraries:
-        library.set_verbosity_error()
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level, bar in zip(libraries, levels, bars, strict=True):
-            library.set_verbosity(level)
-            if bar:
-                library.enable_progress_bar()

@@ -55,9 +55,7 @@ def put_more(things: tuple[Placed, ...], count: int, stream: random.Random) -> t
     return None
 
 
-def one_thing(
-    name: str, backdrop: str, stream: random.Random, *, size: str = "medium", place: str = "middle"
-) -> Scene:
+def one_thing(name: str, backdrop: str, stream: random.Random, *, size: str = "medium", place: str = "middle") -> Scene:
     """A scene of one thing; size and place are those that go without saying."""
     things = (put(name, size, place, stream),)
     return Scene(kind="one", things=things, backdrop=backdrop, variant=stream.randrange(VARIANTS))

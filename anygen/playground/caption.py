@@ -34,7 +34,7 @@ NOUN_PHRASES = {
         "{thing} alone {at}, {where}",
         "{where}, {thing} {at}",
         "just {thing} {at}, {where}",
-        "{thing} placed {at} {where}",
+        "one {thing_bare} {at} {where}",
         "{thing} {at}, with nothing else, {where}",
         "a view {where} that has {thing} {at}",
     ),
@@ -48,7 +48,7 @@ NOUN_PHRASES = {
         "exactly {things} {where}",
         "{things} side by side {where}",
         "{things} and nothing else, {where}",
-        "{things} that are {where}",
+        "{things} {where}, no more and no less",
     ),
     "pair": (
         "{a} {relation} {b} {where}",
@@ -78,6 +78,17 @@ NOUN_PHRASES = {
         "a row of things {where}: {list}",
     ),
 }
+
+TOGETHER = (
+    "{a} and {b} {where}",
+    "{a} next to {b} {where}",
+    "{a} with {b} {where}",
+    "{a} beside {b} {where}",
+    "{a} together with {b} {where}",
+    "a scene {where} with {a} and {b}",
+)
+FILLERS = ("cute", "beautiful", "nice", "funny", "happy", "friendly", "lovely", "old", "red", "strange", "colorful")
+"""What users say of things though the playground has one drawing of each."""
 
 STATEMENTS = (
     "{x}.",
@@ -144,22 +155,28 @@ def caption(scene: Scene) -> str:
 def noun_phrase(scene: Scene, stream: random.Random, split: str = "train") -> str:
     """A scene in a user's words, with synonyms: 'a big kitty in the upper left on the grass'.
 
-    A medium size, the middle and the meadow are what goes without saying: half of the time they are not said.
+    A medium size, the middle and the meadow are what goes without saying: half of the time they are not said. Two
+    things of which nothing more is said stand side by side, the first on the left.
     """
     words = {"where": stream.choice(BACKDROP_WORDS[scene.backdrop])}
     if scene.backdrop == "meadow" and stream.random() < 0.5:
         words["where"] = ""
     names = [called(thing(placed.thing), stream) for placed in scene.things]
     if scene.kind == "one":
-        words |= _one_words(scene, names[0], stream)
+        name = f"{pick(FILLERS, stream, split)} {names[0]}" if stream.random() < 0.08 else names[0]
+        words |= _one_words(scene, name, stream)
     elif scene.kind == "count":
         many = called(thing(scene.things[0].thing), stream, plural=True)
         number = str(len(names)) if stream.random() < 0.2 else NUMBERS[len(names)]
         words["things"] = f"{number} {many}"
     elif scene.kind == "pair":
+        assert scene.relation
         words["relation"] = stream.choice(RELATION_WORDS[scene.relation])
         words["inverse"] = stream.choice(RELATION_WORDS[INVERSE[scene.relation]])
-        words |= {"a": a(names[0]), "b": a(names[1])}
+        second = f"the {names[1]}" if stream.random() < 0.1 else a(names[1])
+        words |= {"a": a(names[0]), "b": second}
+        if scene.relation == "left of" and stream.random() < 0.3:
+            return _tidy(pick(TOGETHER, stream, split).format(**words))
     else:
         words |= dict(zip("abc", map(a, names), strict=True)) | {"list": listed([a(name) for name in names])}
     return _tidy(pick(NOUN_PHRASES[scene.kind], stream, split).format(**words))
@@ -171,7 +188,7 @@ def _one_words(scene: Scene, name: str, stream: random.Random) -> dict[str, str]
     size = stream.choice(SIZE_WORDS[placed.size])
     said = name if placed.size == "medium" and stream.random() < 0.5 else f"{size} {name}"
     where = stream.choice(PLACE_WORDS[place])
-    return {"thing": a(said), "at": "" if place == "middle" and stream.random() < 0.5 else where}
+    return {"thing": a(said), "thing_bare": said, "at": "" if place == "middle" and stream.random() < 0.5 else where}
 
 
 def _tidy(text: str) -> str:

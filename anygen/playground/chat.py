@@ -13,10 +13,10 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chat:
-    """Messages as `{"role", "content": [parts]}`; an image part holds its scene. In an assistant turn it is to be drawn.
+    """Messages as `{"role", "content": [parts]}`; an image part holds its scene.
 
-    `facts` say what is right: `scene` or `target` is what is to be shown or told, `accept` the right short answers to
-    the last question, `unknown` the name that must be declined, and more that its task documents.
+    In an assistant turn the picture is to be drawn. `facts` say what is right: `scene` or `target` is what is to be
+    told or shown, `accept` the right short answers to the last question, `unknown` the name that must be declined.
     """
 
     messages: tuple[Message, ...]

@@ -4,13 +4,15 @@ import random
 from collections.abc import Callable
 
 from anygen.playground.scene import Scene, place_of, sample_scene
-from anygen.playground.things import BACKDROPS, RELATIONS, THINGS, thing
+from anygen.playground.things import RELATIONS, THINGS, thing
+from anygen.playground.unknown import UNKNOWN, thirds
 from anygen.playground.word import (
     BACKDROP_WORDS,
     INVERSE,
     NUMBERS,
     RELATION_WORDS,
     a,
+    article,
     at,
     called,
     counted,
@@ -124,8 +126,6 @@ IS_THERE = (
     "Does the picture have {x} in it?",
 )
 
-_NOT_THERE = ("zebra", "bridge", "table", "kite", "boat", "flower", "toy", "wheel", "bird", "banjo")
-
 
 def question(scene: Scene, stream: random.Random, split: str = "train") -> tuple[str, Answered]:
     """The name of a kind of question that fits the scene, with a question of that kind."""
@@ -168,7 +168,7 @@ def _how_many(scene: Scene, stream: random.Random, split: str) -> Answered:
         asked = thing(stream.choice(names))
     count = names.count(asked.name)
     ask = pick(HOW_MANY, stream, split).format(xs=called(asked, stream, plural=True))
-    said = f"one {asked.name}" if count == 1 else f"{NUMBERS[count]} {asked.plural}"
+    said = f"one {asked.name}" if count == 1 and article(asked.name) != "some" else f"{NUMBERS[count]} {asked.plural}"
     more = ["zero", "none"] if count == 0 else [counted(asked.name, 1)] if count == 1 else []
     return _answer(ask, [said, NUMBERS[count], str(count), *more])
 
@@ -196,6 +196,7 @@ def _size(scene: Scene, stream: random.Random, split: str) -> Answered:
 
 def _beside(scene: Scene, stream: random.Random, split: str) -> Answered:
     """What stands in a relation to one of a pair; at times asked for the side where nothing stands."""
+    assert scene.relation
     first, second = (placed.thing for placed in scene.things)
     relation = scene.relation
     if stream.random() < 0.5:
@@ -209,6 +210,7 @@ def _beside(scene: Scene, stream: random.Random, split: str) -> Answered:
 
 
 def _is_beside(scene: Scene, stream: random.Random, split: str) -> Answered:
+    assert scene.relation
     first, second = (placed.thing for placed in scene.things)
     relation = scene.relation
     if stream.random() < 0.5:
@@ -251,24 +253,23 @@ QUESTIONS_FOR = {
 def is_there(scene: Scene, stream: random.Random, split: str = "train") -> Answered:
     """A question after one thing; as often yes as no, and half of what is not there is of a category that is."""
     names = [placed.thing for placed in scene.things]
-    templates = IS_THERE
     if stream.random() < 0.5:
         item = thing(stream.choice(names))
         said = f"there are {item.plural}" if scene.kind == "count" else f"there is {a(item.name)}"
-        ask = pick(templates, stream, split).format(x=a(called(item, stream)))
+        ask = pick(IS_THERE, stream, split).format(x=a(called(item, stream)))
         return _answer(ask, [f"yes, {said}", "yes", f"yes, there is {a(item.name)}"])
     if stream.random() < 0.1:
-        name = asked = stream.choice(_NOT_THERE)
+        name = asked = stream.choice(thirds(UNKNOWN, split))
     else:
-        category = thing(stream.choice(names)).category if stream.random() < 0.5 else None
-        item = stream.choice([i for i in THINGS if i.name not in names and i.category == (category or i.category)])
+        others = [item for item in THINGS if item.name not in names]
+        category = thing(stream.choice(names)).category
+        alike = [item for item in others if item.category == category]
+        item = stream.choice(alike if alike and stream.random() < 0.5 else others)
         name, asked = item.name, called(item, stream)
-    return _answer(pick(templates, stream, split).format(x=a(asked)), [f"no, there is no {name}", "no"])
+    ways = [f"no, there is no {name}", "no", f"no, there is no {asked}"]
+    return _answer(pick(IS_THERE, stream, split).format(x=a(asked)), ways)
 
 
 def scene_to_ask(stream: random.Random, split: str = "train") -> Scene:
     """A scene for a question; how many of what is asked more often than chance would."""
     return sample_scene(stream, stream.choice(("one", "one", "count", "pair", "pair", "three")), split)
-
-
-assert set(BACKDROP_WORDS) == set(BACKDROPS)

@@ -1,4 +1,4 @@
-"""The small words: articles, numbers, names for sizes, places, relations and backdrops, and the choice of a template."""
+"""The small words: articles, numbers, names of sizes, places, relations and backdrops; the choice of a template."""
 
 import random
 from collections.abc import Sequence

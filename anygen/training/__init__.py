@@ -1,1 +1,11 @@
-"""Training: stages, data, checkpoints and one visible loop."""
+"""Training: stages, data, checkpoints, recipes and one visible loop."""
+
+from pathlib import Path
+from typing import Any
+
+
+def train(recipe: str, **options: Any) -> Path:
+    """Runs a recipe; see `anygen.training.recipe.train`."""
+    from anygen.training.recipe import train as run
+
+    return run(recipe, **options)

@@ -1,0 +1,154 @@
+"""Sampled chats of every task, and the same with pictures told in words for a language model that cannot see yet."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from anygen.playground.caption import caption, casual, draw_request, sample_scene_to_draw
+from anygen.playground.chat import Chat, Message, assistant, drawn, told, user
+from anygen.playground.edit import edit, sample_edit
+from anygen.playground.knowledge import world_question
+from anygen.playground.question import describe, is_there, question, scene_to_ask
+from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.tale import sample_story, story_request
+from anygen.playground.unknown import decline, unknown_name, unknown_request
+from anygen.playground.word import a
+
+
+def _drawing(stream: random.Random, split: str) -> Chat:
+    scene = sample_scene_to_draw(stream, split)
+    return Chat(messages=(user(draw_request(scene, stream, split)), drawn(scene)), task="draw", facts={"target": scene})
+
+
+def _asked(scene: Scene, ask: str, stream: random.Random) -> Message:
+    """A user's turn with a picture and a question, the picture mostly first."""
+    ask = casual(ask, stream)
+    return user(scene, ask) if stream.random() < 0.8 else user(ask, scene)
+
+
+def _captioning(stream: random.Random, split: str) -> Chat:
+    scene = sample_scene(stream, split=split)
+    messages = (_asked(scene, describe(stream, split), stream), assistant(told(scene)))
+    return Chat(messages=messages, task="caption", facts={"scene": scene})
+
+
+def _answering(stream: random.Random, split: str) -> Chat:
+    scene = scene_to_ask(stream, split)
+    kind, (ask, answer, ways) = question(scene, stream, split)
+    facts = {"scene": scene, "question": kind, "accept": ways}
+    return Chat(messages=(_asked(scene, ask, stream), assistant(answer)), task="vqa", facts=facts)
+
+
+def _finding(stream: random.Random, split: str) -> Chat:
+    scene = scene_to_ask(stream, split)
+    ask, answer, ways = is_there(scene, stream, split)
+    facts = {"scene": scene, "question": "is there", "accept": ways}
+    return Chat(messages=(_asked(scene, ask, stream), assistant(answer)), task="pope", facts=facts)
+
+
+def _changed(scene: Scene) -> Message:
+    """The assistant's turn that draws an edited scene."""
+    return assistant(f"Done: {caption(scene)}.", scene)
+
+
+def _editing(stream: random.Random, split: str) -> Chat:
+    kind, source, ask, target = sample_edit(stream, split)
+    messages = (_asked(source, ask, stream), _changed(target))
+    return Chat(messages=messages, task="edit", facts={"edit": kind, "source": source, "target": target})
+
+
+def _knowing(stream: random.Random, split: str) -> Chat:
+    field, ask, ways = world_question(stream, split)
+    return Chat(messages=(user(ask), assistant(ways[0])), task="world", facts={"question": field, "accept": ways})
+
+
+def _declining(stream: random.Random, split: str) -> Chat:
+    ask, name = unknown_request(stream, split)
+    if stream.random() < 0.1:
+        name = unknown_name(stream, split)
+        ask = story_request(f"{a(name)} who wants to fly", stream.randint(2, 5))
+    return Chat(messages=(user(ask), assistant(decline(name))), task="unknown", facts={"unknown": name})
+
+
+def _telling(stream: random.Random, split: str) -> Chat:
+    ask, hero, pages = sample_story(stream, split)
+    parts = [part for page in pages for part in page]
+    facts = {"hero": hero, "pages": len(pages), "scenes": [scene for _, scene in pages]}
+    return Chat(messages=(user(ask), assistant(*parts)), task="story", facts=facts)
+
+
+def _talking(stream: random.Random, split: str) -> Chat:
+    """A picture that is drawn or given, one or two edits of it, and a question or a description at the end."""
+    while True:
+        scene = sample_scene_to_draw(stream, split)
+        given = stream.random() < 0.3
+        if given:
+            messages = [_asked(scene, describe(stream, split), stream), assistant(told(scene))]
+        else:
+            messages = [user(draw_request(scene, stream, split)), drawn(scene)]
+        for _ in range(stream.choice((0, 1, 1, 2))):
+            edited = edit(scene, stream, split, seen=False)
+            if edited:
+                scene = edited[2]
+                messages += [user(casual(edited[1], stream)), _changed(scene)]
+        if len(messages) > 2 or not given:
+            break
+    form = stream.random()
+    if form < 0.2:
+        messages += [user(describe(stream, split)), assistant(told(scene))]
+        return Chat(messages=tuple(messages), task="dialogue", facts={"scene": scene})
+    ask, answer, ways = is_there(scene, stream, split) if form < 0.4 else question(scene, stream, split)[1]
+    messages += [user(casual(ask, stream)), assistant(answer)]
+    return Chat(messages=tuple(messages), task="dialogue", facts={"scene": scene, "accept": ways})
+
+
+SAMPLERS: dict[str, Callable[[random.Random, str], Chat]] = {
+    "draw": _drawing,
+    "caption": _captioning,
+    "vqa": _answering,
+    "pope": _finding,
+    "edit": _editing,
+    "world": _knowing,
+    "unknown": _declining,
+    "story": _telling,
+    "dialogue": _talking,
+}
+TASKS = tuple(SAMPLERS)
+MIXTURE = {
+    "draw": 22,
+    "caption": 14,
+    "vqa": 18,
+    "pope": 7,
+    "edit": 12,
+    "world": 10,
+    "unknown": 4,
+    "story": 7,
+    "dialogue": 6,
+}
+
+
+def sample_chat(stream: random.Random, task: str | None = None, split: str = "train") -> Chat:
+    """A random chat of the task, or of any by MIXTURE; "heldout" takes words and new pictures that are held out."""
+    if task is not None and task not in SAMPLERS:
+        raise ValueError(f"no task is called '{task}'; there are {', '.join(SAMPLERS)}")
+    task = task or stream.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+    return SAMPLERS[task](stream, split)
+
+
+def in_words(chat: Chat) -> Chat:
+    """The chat with each picture that the user gives replaced by its caption in brackets; what is drawn stays."""
+    messages = []
+    for message in chat.messages:
+        if message["role"] == "user":
+            parts = [
+                {"type": "text", "text": f"[{caption(part['scene'])}]"} if part["type"] == "image" else part
+                for part in message["content"]
+            ]
+            message = {"role": "user", "content": parts}
+        messages.append(message)
+    return replace(chat, messages=tuple(messages))
+
+
+def corpus_line(stream: random.Random, split: str = "train") -> Chat:
+    """A chat for training a language model that cannot see: pictures in its prompt are told in words."""
+    return in_words(sample_chat(stream, split=split))

@@ -1,0 +1,238 @@
+"""Edits: an instruction and the scene that it makes of another one; what is not asked for stays as it is."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from anygen.playground.arrange import COUNT_SIZES, fits, on_backdrop, one_thing, put, put_beside, put_more, two_things
+from anygen.playground.scene import Placed, Scene, is_heldout, place_of, relation_of, sample_scene
+from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS, thing
+from anygen.playground.word import (
+    BACKDROP_WORDS,
+    INVERSE,
+    NUMBERS,
+    PLACE_WORDS,
+    RELATION_WORDS,
+    SIZE_WORDS,
+    a,
+    called,
+    pick,
+)
+
+Edited = tuple[str, Scene]
+
+BACKDROP = (
+    "Put it {where}.",
+    "Now {where}.",
+    "Make it {where}.",
+    "Move the scene so that it is {where}.",
+    "The same {where}, please.",
+    "Change the backdrop: {where}.",
+    "Show it {where}.",
+    "Can you put it {where}?",
+    "Let it be {where}.",
+    "I want it {where}.",
+)
+BACKDROP_NAMED = (
+    "Make it {name}.",
+    "Change the backdrop to {name}.",
+    "Change the background to {name}.",
+    "Backdrop: {name}.",
+    "Use {name} as the backdrop.",
+    "Replace the backdrop with {name}.",
+)
+REPLACE = (
+    "Replace the {x} with {y}.",
+    "Change the {x} to {y}.",
+    "Make the {x} {y}.",
+    "Turn the {x} into {y}.",
+    "Swap the {x} for {y}.",
+    "Draw {y} instead of the {x}.",
+    "{y} instead of the {x}, please.",
+)
+MOVE = (
+    "Move the {x} to the {place}.",
+    "Put the {x} {at}.",
+    "Place the {x} {at}.",
+    "The {x} {at}, please.",
+    "Draw the {x} {at} instead.",
+    "Can you move the {x} to the {place}?",
+    "I want the {x} {at}.",
+)
+RESIZE = (
+    "Make the {x} {size}.",
+    "I want a {size} {x}.",
+    "Make it {size}.",
+    "The {x} shall be {size}.",
+    "Change the size to {size}.",
+    "Can you make the {x} {size}?",
+)
+ADD = (
+    "Add {y} {relation} the {x}.",
+    "Put {y} {relation} the {x}.",
+    "Draw {y} {relation} the {x}, too.",
+    "Now add {y} {relation} it.",
+    "Place {y} {relation} the {x}.",
+    "I also want {y} {relation} the {x}.",
+)
+REMOVE = (
+    "Remove the {x}.",
+    "Take the {x} away.",
+    "Delete the {x}.",
+    "The same without the {x}.",
+    "Get rid of the {x}.",
+    "No {x}, please.",
+)
+COUNT = (
+    "Make it {xs}.",
+    "I want {xs}.",
+    "Draw {xs} instead.",
+    "Change it to {xs}.",
+    "Now {xs}, please.",
+    "Show {xs} instead.",
+)
+GROW = ("bigger", "larger")
+SHRINK = ("smaller", "tinier")
+_SIDES = {"left of": "left", "right of": "right", "above": "top", "below": "bottom"}
+
+
+def _name(placed: Placed, stream: random.Random) -> str:
+    return called(thing(placed.thing), stream)
+
+
+def _backdrop(scene: Scene, stream: random.Random, split: str) -> Edited:
+    backdrop = stream.choice([name for name in BACKDROPS if name != scene.backdrop])
+    if stream.random() < 0.4:
+        ask = pick(BACKDROP_NAMED, stream, split).format(name=backdrop)
+    else:
+        ask = pick(BACKDROP, stream, split).format(where=stream.choice(BACKDROP_WORDS[backdrop]))
+    return ask, on_backdrop(scene, backdrop)
+
+
+def _replace(scene: Scene, stream: random.Random, split: str) -> Edited:
+    names = [placed.thing for placed in scene.things]
+    item = stream.choice([item for item in THINGS if item.name not in names])
+    index = stream.randrange(len(names))
+    things = [replace(p, thing=item.name) if i == index else p for i, p in enumerate(scene.things)]
+    ask = pick(REPLACE, stream, split).format(x=_name(scene.things[index], stream), y=a(called(item, stream)))
+    return ask, replace(scene, things=tuple(things))
+
+
+def _move(scene: Scene, stream: random.Random, split: str) -> Edited:
+    placed = scene.things[0]
+    place = stream.choice([p for p in PLACES if p != place_of(placed.x, placed.y)])
+    ask = pick(MOVE, stream, split).format(x=_name(placed, stream), place=place, at=stream.choice(PLACE_WORDS[place]))
+    return ask, replace(scene, things=(put(placed.thing, placed.size, place, stream),))
+
+
+def _resize(scene: Scene, stream: random.Random, split: str) -> Edited | None:
+    """One step up or down by a comparative, or any size by its name; None where it would not fit on the canvas."""
+    placed, sizes = scene.things[0], list(SIZES)
+    size = stream.choice([size for size in sizes if size != placed.size])
+    step = sizes.index(size) - sizes.index(placed.size)
+    words = SIZE_WORDS[size]
+    if abs(step) == 1 and stream.random() < 0.6:
+        ask = stream.choice(("Make it {word}.", "Make the {x} {word}.", "Can you make it {word}?"))
+        ask = ask.format(word=stream.choice(GROW if step > 0 else SHRINK), x=_name(placed, stream))
+    else:
+        ask = pick(RESIZE, stream, split).format(x=_name(placed, stream), size=stream.choice(words))
+    resized = replace(placed, size=size)
+    return (ask, replace(scene, things=(resized,))) if fits(resized) else None
+
+
+def _add(scene: Scene, stream: random.Random, split: str) -> Edited | None:
+    """The new thing stands in the relation to the one that was there; None where there is no room for it."""
+    placed = scene.things[0]
+    relation = "in front of" if placed.size == "large" else stream.choice(RELATIONS[:4])
+    item = stream.choice([item for item in THINGS if item.name != placed.thing])
+    added = put_beside(item.name, relation, placed, stream)
+    if added is None or placed.size == "small":
+        return None
+    words = stream.choice(RELATION_WORDS[relation])
+    ask = pick(ADD, stream, split).format(y=a(called(item, stream)), relation=words, x=_name(placed, stream))
+    return ask, replace(scene, kind="pair", things=(added, placed), relation=relation)
+
+
+def _remove(scene: Scene, stream: random.Random, split: str) -> Edited | None:
+    """One of two, or one of three where the two others stand in a clear relation."""
+    index = stream.randrange(len(scene.things))
+    rest = tuple(placed for i, placed in enumerate(scene.things) if i != index)
+    ask = pick(REMOVE, stream, split).format(x=_name(scene.things[index], stream))
+    if len(rest) == 1:
+        return ask, replace(scene, kind="one", things=rest, relation=None)
+    relation = relation_of(*rest)
+    return (ask, replace(scene, kind="pair", things=rest, relation=relation)) if relation else None
+
+
+def _count(scene: Scene, stream: random.Random, split: str) -> Edited | None:
+    """So many of the thing that is there; those that fit in the new size's row stay, others come or go."""
+    count = stream.choice([n for n in (1, 2, 3, 4) if n != len(scene.things)])
+    first = scene.things[0]
+    xs = called(thing(first.thing), stream, plural=count > 1)
+    number = str(count) if stream.random() < 0.2 else NUMBERS[count]
+    ask = pick(COUNT, stream, split).format(xs=f"{number} {xs}")
+    if count == 1:
+        return ask, replace(scene, kind="one", things=(first,))
+    things = scene.things
+    if first.size not in COUNT_SIZES[count]:
+        things = tuple(replace(placed, size=COUNT_SIZES[count][0]) for placed in things)
+    more = put_more(things, count, stream) if all(map(fits, things)) else None
+    return (ask, replace(scene, kind="count", things=more)) if more else None
+
+
+EDITS: dict[str, Callable[[Scene, random.Random, str], Edited | None]] = {
+    "backdrop": _backdrop,
+    "replace": _replace,
+    "move": _move,
+    "resize": _resize,
+    "add": _add,
+    "remove": _remove,
+    "count": _count,
+}
+EDITS_FOR = {
+    "one": ("backdrop", "replace", "move", "resize", "add", "count"),
+    "count": ("backdrop", "count"),
+    "pair": ("backdrop", "replace", "remove"),
+    "three": ("backdrop", "replace", "remove"),
+}
+
+
+def edit(
+    scene: Scene, stream: random.Random, split: str = "train", *, seen: bool = True
+) -> tuple[str, str, Scene] | None:
+    """A kind of edit, its instruction and the edited scene; None where this try does not fit the scene or the split.
+
+    Where the picture is not `seen` but known from its caption only, what the caption leaves open is settled by it.
+    """
+    kind = stream.choice(EDITS_FOR[scene.kind])
+    edited = EDITS[kind](scene, stream, split)
+    if edited is None:
+        return None
+    ask, target = edited
+    target = target if seen else _settled(scene, target, stream)
+    return (kind, ask, target) if is_heldout(target) == (split == "heldout") else None
+
+
+def _settled(source: Scene, target: Scene, stream: random.Random) -> Scene:
+    """The target with no place, size or relation that the source's caption does not tell."""
+    if target.kind == source.kind or target.kind == "count" or source.kind == "one":
+        return target
+    names = [placed.thing for placed in target.things]
+    if target.kind == "pair":
+        settled = two_things(names[0], "left of", names[1], target.backdrop, stream)
+    else:
+        first = source.things[0].thing == names[0]
+        relation = source.relation if first or source.relation is None else INVERSE[source.relation]
+        settled = one_thing(names[0], target.backdrop, stream, place=_SIDES.get(relation or "", "middle"))
+    return replace(settled, variant=target.variant)
+
+
+def sample_edit(stream: random.Random, split: str = "train") -> tuple[str, Scene, str, Scene]:
+    """A kind of edit, a scene, an instruction and the edited scene; for "heldout" the edited scene is held out."""
+    while True:
+        source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
+        kind = stream.choice(("one", "one", "one", "count", "pair", "three"))
+        source = sample_scene(stream, kind, source_split)
+        edited = edit(source, stream, split)
+        if edited:
+            return edited[0], source, *edited[1:]

@@ -1,0 +1,320 @@
+"""What nano knows without a picture: what there is, what it is, what it sounds like, and sums up to ten."""
+
+import random
+from collections.abc import Callable
+
+from anygen.playground.caption import casual
+from anygen.playground.things import BACKDROPS, SIZES, THINGS
+from anygen.playground.unknown import decline, unknown_name
+from anygen.playground.word import NUMBERS, a, article, called, listed, pick, plural_of, sentence
+
+Answered = tuple[str, list[str]]
+"""A question, and its right answers, the canonical one first."""
+
+KINDS = {
+    "animal": "an animal",
+    "food": "food",
+    "plant": "a plant",
+    "vehicle": "a vehicle",
+    "instrument": "an instrument",
+}
+KINDS_PLURAL = {
+    "animal": "animals",
+    "food": "food",
+    "plant": "plants",
+    "vehicle": "vehicles",
+    "instrument": "instruments",
+}
+
+ABILITIES = (
+    "What can you draw?",
+    "What can you do?",
+    "What things do you know?",
+    "Which things can you draw?",
+    "What do you know?",
+    "Tell me what you can draw.",
+)
+NAME_SOME = (
+    "Which {kinds} can you draw?",
+    "Which {kinds} do you know?",
+    "Name some {kinds}.",
+    "What {kinds} do you know?",
+    "Tell me some {kinds}.",
+    "Give me a list of {kinds}.",
+)
+CAN_DRAW = (
+    "Can you draw {x}, or not?",
+    "Do you know how to draw {x}?",
+    "Are you able to draw {x}?",
+    "Do you know what {x} looks like?",
+    "Would you be able to draw {x}?",
+    "Is {x} something that you can draw?",
+)
+IS_A = (
+    "Is {x} {kind}?",
+    "Would you say that {x} is {kind}?",
+    "Is it true that {x} is {kind}?",
+    "Do you think that {x} is {kind}?",
+    "Can we call {x} {kind}?",
+    "{x} is {kind}, right?",
+)
+WHAT_IS = (
+    "What is {x}?",
+    "What kind of thing is {x}?",
+    "Tell me what {x} is.",
+    "Do you know what {x} is?",
+    "So what is {x}?",
+)
+SOUND = (
+    "What sound does {x} make?",
+    "What does {x} sound like?",
+    "Which sound does {x} make?",
+    "How does {x} sound?",
+    "What noise does {x} make?",
+    "How does {x} go?",
+)
+WHO_GOES = (
+    "What goes {sound}?",
+    "Which thing goes {sound}?",
+    "Who goes {sound}?",
+    "What makes {sound}?",
+    "What says {sound}?",
+)
+MORE = (
+    "I have {a} and draw {b} more. How many {xs} are there?",
+    "There are {a}. Then {b} more come. How many {xs} are there now?",
+    "You see {a} and then {b} more. How many {xs} is that?",
+    "Draw {a} and add {b}. How many {xs} are there?",
+    "If there are {a} and {b} more arrive, how many {xs} are there?",
+    "{a} and {b} more: how many {xs} is that?",
+)
+FEWER = (
+    "I have {a} and {b} go away. How many {xs} are left?",
+    "There are {a}. {b} leave. How many {xs} are left?",
+    "From {a} we take {b} away. How many {xs} are left?",
+    "You see {a} and {b} vanish. How many {xs} are left?",
+    "If there are {a} and {b} go, how many {xs} are left?",
+    "{a} minus {b}: how many {xs} is that?",
+)
+PLUS = (
+    "What is {a} plus {b}?",
+    "How much is {a} plus {b}?",
+    "{a} plus {b}?",
+    "Add {a} and {b}.",
+    "What is {a} and {b}?",
+)
+MINUS = (
+    "What is {a} minus {b}?",
+    "How much is {a} minus {b}?",
+    "{a} minus {b}?",
+    "Take {b} from {a}.",
+    "What is {a} less {b}?",
+)
+COUNT_TO = (
+    "Count to {n}.",
+    "Can you count to {n}?",
+    "Please count to {n}.",
+    "Count from one to {n}.",
+    "Count up to {n}.",
+)
+BACKDROPS_KNOWN = (
+    "Which backdrops do you know?",
+    "What backdrops are there?",
+    "Which backgrounds can you draw?",
+    "Name your backdrops.",
+    "Where can your scenes take place?",
+    "Which places can you draw?",
+)
+SIZES_KNOWN = (
+    "Which sizes do you know?",
+    "What sizes can things have?",
+    "How big can you draw things?",
+    "Name the sizes.",
+    "Which sizes are there?",
+)
+ANOTHER_WORD = (
+    "What is another word for {x}?",
+    "Do you know another word for {x}?",
+    "What else can one call {x}?",
+    "Give me another name for {x}.",
+    "Which other word is there for {x}?",
+    "How else do people call {x}?",
+)
+PLURAL = (
+    "What is the plural of {x}?",
+    "What do you call more than one {x}?",
+    "How do you say many of {x}?",
+    "Which word is the plural of {x}?",
+    "Plural of {x}?",
+)
+WHO_ARE_YOU = (
+    "Who are you?",
+    "What are you?",
+    "What is your name?",
+    "Tell me about yourself.",
+    "Introduce yourself.",
+    "Who am I talking to?",
+)
+HELLO = ("Hello", "Hello!", "Hi", "Hi!", "Hey", "Hi there!", "Good morning!", "Hello there", "Good day")
+THANKS = ("Thank you.", "Thanks!", "Thank you!", "Very nice.", "Well done!", "Great!", "I like it.")
+
+_ABLE = "I can draw animals, food, plants, vehicles, instruments and many other things"
+_SOUNDS = [item.sound for item in THINGS]
+
+
+def _said(ask: str, *ways: str) -> Answered:
+    return sentence(ask, end=""), [sentence(way) for way in ways]
+
+
+def number_pairs(split: str) -> list[tuple[int, int]]:
+    """Pairs of numbers whose sum is at most ten; the rule of five keeps a fifth of them from training."""
+    pairs = [(x, y) for x in range(1, 10) for y in range(1, 11 - x)]
+    return [(x, y) for x, y in pairs if ((x + 2 * y) % 5 == 0) == (split == "heldout")]
+
+
+def _number(n: int, stream: random.Random) -> str:
+    return str(n) if stream.random() < 0.3 else NUMBERS[n]
+
+
+def _abilities(stream: random.Random, split: str) -> Answered:
+    return _said(pick(ABILITIES, stream, split), _ABLE)
+
+
+def _name_some(stream: random.Random, split: str) -> Answered:
+    category = stream.choice(list(KINDS))
+    names = [item.name for item in THINGS if item.category == category][:4]
+    ask = pick(NAME_SOME, stream, split).format(kinds=KINDS_PLURAL[category])
+    return _said(ask, f"I can draw {listed([a(name) for name in names])}, for example")
+
+
+def _can_draw(stream: random.Random, split: str) -> Answered:
+    if stream.random() < 0.5:
+        name = unknown_name(stream, split)
+        return _said(pick(CAN_DRAW, stream, split).format(x=a(name)), decline(name)[:-1])
+    item = stream.choice(THINGS)
+    ask = pick(CAN_DRAW, stream, split).format(x=a(called(item, stream)))
+    return _said(ask, f"Yes, I can draw {a(item.name)}", "Yes")
+
+
+def _is_a(stream: random.Random, split: str) -> Answered:
+    category = stream.choice(list(KINDS))
+    members = [item for item in THINGS if item.category == category]
+    right = stream.random() < 0.5
+    item = stream.choice(members if right else [item for item in THINGS if item not in members])
+    ask = pick(IS_A, stream, split).format(x=a(called(item, stream)), kind=KINDS[category])
+    said, short = (f"yes, {a(item.name)} is", "yes") if right else (f"no, {a(item.name)} is not", "no")
+    return _said(ask, f"{said} {KINDS[category]}", short)
+
+
+def _what_is(stream: random.Random, split: str) -> Answered:
+    item = stream.choice([item for item in THINGS if item.category in KINDS])
+    verb = "are" if item.plural == item.name and article(item.name) == "some" else "is"
+    ask = pick(WHAT_IS, stream, split)
+    if item.synonyms and stream.random() < 0.4:
+        name = stream.choice(item.synonyms)
+        return _said(ask.format(x=a(name)), f"{a(name)} is {a(item.name)}")
+    return _said(ask.format(x=a(item.name)), f"{a(item.name)} {verb} {KINDS[item.category]}", KINDS[item.category])
+
+
+def _sound(stream: random.Random, split: str) -> Answered:
+    voiced = stream.random() < 0.85
+    item = stream.choice([item for item in THINGS if bool(item.sound) == voiced])
+    ask = pick(SOUND, stream, split).format(x=a(called(item, stream)))
+    if item.sound:
+        return _said(ask, f"{a(item.name)} goes {item.sound}", item.sound)
+    return _said(ask, f"I know no sound of {a(item.name)}")
+
+
+def _who_goes(stream: random.Random, split: str) -> Answered:
+    item = stream.choice([item for item in THINGS if item.sound and _SOUNDS.count(item.sound) == 1])
+    ask = pick(WHO_GOES, stream, split).format(sound=item.sound)
+    return _said(ask, f"{a(item.name)} goes {item.sound}", a(item.name))
+
+
+def _things_sum(stream: random.Random, split: str) -> Answered:
+    x, y = stream.choice(number_pairs(split))
+    item = stream.choice(THINGS)
+    more = stream.random() < 0.6
+    start, total = (x, x + y) if more else (x + y, x)
+    first = f"{_number(start, stream)} {called(item, stream, plural=start > 1)}"
+    ask = pick(MORE if more else FEWER, stream, split)
+    ask = ask.replace("There are", "There is") if start == 1 else ask
+    ask = sentence(ask.format(a=first, b=_number(y, stream), xs=called(item, stream, plural=True)), end="")
+    verb, name = ("is", item.name) if total == 1 else ("are", item.plural)
+    return ask, [f"There {verb} {NUMBERS[total]} {name}.", f"{NUMBERS[total]} {name}", NUMBERS[total], str(total)]
+
+
+def _sum(stream: random.Random, split: str) -> Answered:
+    x, y = stream.choice(number_pairs(split))
+    more = stream.random() < 0.6
+    start, total, word = (x, x + y, "plus") if more else (x + y, x, "minus")
+    ask = pick(PLUS if more else MINUS, stream, split).format(a=_number(start, stream), b=_number(y, stream))
+    full = f"{NUMBERS[start]} {word} {NUMBERS[y]} is {NUMBERS[total]}"
+    return _said(ask, full, NUMBERS[total], str(total))
+
+
+def _count_to(stream: random.Random, split: str) -> Answered:
+    n = stream.randint(2, 10)
+    return _said(pick(COUNT_TO, stream, split).format(n=_number(n, stream)), listed(NUMBERS[1 : n + 1]))
+
+
+def _backdrops(stream: random.Random, split: str) -> Answered:
+    return _said(pick(BACKDROPS_KNOWN, stream, split), listed(BACKDROPS))
+
+
+def _sizes(stream: random.Random, split: str) -> Answered:
+    return _said(pick(SIZES_KNOWN, stream, split), listed(list(SIZES)))
+
+
+def _another_word(stream: random.Random, split: str) -> Answered:
+    item = stream.choice([item for item in THINGS if item.synonyms])
+    ask = pick(ANOTHER_WORD, stream, split)
+    if stream.random() < 0.3:
+        name = stream.choice(item.synonyms)
+        return _said(ask.format(x=name), f"another word for {name} is {item.name}", item.name)
+    ways = [f"another word for {item.name} is {name}" for name in item.synonyms]
+    return _said(ask.format(x=item.name), *ways, *item.synonyms)
+
+
+def _plural(stream: random.Random, split: str) -> Answered:
+    item = stream.choice(THINGS)
+    if item.synonyms and stream.random() < 0.2:
+        name = stream.choice(item.synonyms)
+        return _said(pick(PLURAL, stream, split).format(x=name), plural_of(name))
+    return _said(pick(PLURAL, stream, split).format(x=item.name), item.plural)
+
+
+def _manners(stream: random.Random, split: str) -> Answered:
+    kind = stream.randrange(3)
+    if kind == 0:
+        return _said(pick(WHO_ARE_YOU, stream, split), "I am AnyGen. I look at pictures, draw and tell stories")
+    if kind == 1:
+        return pick(HELLO, stream, split), ["Hello! What shall I draw?"]
+    return pick(THANKS, stream, split), ["You are welcome."]
+
+
+FIELDS: dict[str, Callable[[random.Random, str], Answered]] = {
+    "abilities": _abilities,
+    "name some": _name_some,
+    "can draw": _can_draw,
+    "is a": _is_a,
+    "what is": _what_is,
+    "sound": _sound,
+    "who goes": _who_goes,
+    "sum of things": _things_sum,
+    "sum": _sum,
+    "count to": _count_to,
+    "backdrops": _backdrops,
+    "sizes": _sizes,
+    "another word": _another_word,
+    "plural": _plural,
+    "manners": _manners,
+}
+_WEIGHTS = (1, 2, 2, 4, 3, 4, 2, 4, 2, 1, 1, 1, 2, 1, 2)
+
+
+def world_question(stream: random.Random, split: str = "train") -> tuple[str, str, list[str]]:
+    """A field of knowledge, a question from it, and its right answers, the canonical one first."""
+    field = stream.choices(list(FIELDS), _WEIGHTS)[0]
+    ask, ways = FIELDS[field](stream, split)
+    return field, casual(ask, stream), ways

@@ -1,0 +1,192 @@
+"""Stages 1 to 3: align the encoders, align the generators, tune on dialogues. They differ in data and in what is trained."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anygen.model import AnyGenModel
+from anygen.playground.caption import caption
+from anygen.playground.chat import Chat
+from anygen.playground.compositor import Compositor
+from anygen.playground.dialogue import in_words, sample_chat
+from anygen.playground.reading import answer_right
+from anygen.template import IGNORE, Rendered
+from anygen.training.image_vae import to_pixels
+from anygen.training.loop import Batch
+
+STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2}
+STAGE_2 = {"draw": 6, "edit": 2, "story": 1}
+STAGE_3 = {"draw": 20, "caption": 16, "vqa": 20, "pope": 9, "edit": 16, "world": 6, "unknown": 4, "story": 7, "dialogue": 8}
+
+
+def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple[Batch, list[Any], list[Any]]:
+    """Chats one behind the other in `rows` rows; input and output media in the order of their places, row by row."""
+    placed: list[list[Rendered]] = [[] for _ in range(rows)]
+    used = [0] * rows
+    for chat in chats:
+        row = next((r for r in range(rows) if used[r] + len(chat.ids) <= length), None)
+        if row is not None:
+            placed[row].append(chat)
+            used[row] += len(chat.ids)
+    ids = torch.full((rows, max(used)), pad)
+    labels = torch.full((rows, max(used)), IGNORE)
+    for row, together in enumerate(placed):
+        line = [token for chat in together for token in chat.ids]
+        ids[row, : len(line)] = torch.tensor(line)
+        labels[row, : len(line)] = torch.tensor([label for chat in together for label in chat.labels])
+    inputs = [part for together in placed for chat in together for part in chat.inputs]
+    outputs = [part for together in placed for chat in together for part in chat.outputs]
+    return {"ids": ids, "labels": labels}, inputs, outputs
+
+
+class AlignmentStage(nn.Module):
+    """One alignment stage over the playground's chats.
+
+    `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows), "lora"
+    (an adapter of `rank` on every matrix of the LLM). All else is frozen. `diffusion` weighs the generator's own loss.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: AnyGenModel,
+        mixture: Mapping[str, float],
+        train: set[str],
+        *,
+        length: int = 160,
+        words: float = 0.0,
+        rank: int = 32,
+        condition: float = 1.0,
+        diffusion: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.name, self.model, self.mixture, self.train_parts = name, model, dict(mixture), train
+        self.length, self.words = length, words
+        self.condition_weight, self.diffusion_weight = condition, diffusion
+        model.requires_grad_(False)
+        if "lora" in train:
+            model.llm = adapt(model.llm, rank)
+        if "input" in train:
+            model.input_projectors.requires_grad_(True)
+        if "output" in train:
+            model.output_projectors.requires_grad_(True)
+        if "signals" in train:
+            model.train_signal_rows(["image"])
+        self.side = model.encoders["image"].config.side
+        self.compositor = Compositor(self.side)
+        self.draws = "output" in train
+        if self.draws:
+            generator = model.generator("image")
+            self.tokenizer = generator.pipeline.tokenizer
+            self.canvas = generator.size[0]
+            self.painter = Compositor(self.canvas)
+
+    def to(self, *args: Any, **kwargs: Any) -> "AlignmentStage":
+        super().to(*args, **kwargs)
+        device = self.model.device
+        self.compositor = Compositor(self.side, device)
+        if self.draws:
+            self.model.generator("image").to(device)
+            self.painter = Compositor(self.canvas, device)
+        return self
+
+    def train(self, mode: bool = True) -> "AlignmentStage":
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.model.encoders.eval()
+        return self
+
+    def chat(self, stream: random.Random, split: str = "train") -> Chat:
+        """A chat of the mixture; a share of `words` of those with pictures tells them in words."""
+        task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
+        chat = sample_chat(stream, task, split)
+        return in_words(chat) if stream.random() < self.words else chat
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        stream = random.Random(f"{seed}|{step}|{self.name}")
+        chats: list[Rendered] = []
+        total = 0
+        while total < 1.05 * size * self.length:
+            chats.append(self.model.render(self.chat(stream).messages))
+            total += len(chats[-1].ids)
+        batch, inputs, outputs = pack_media(chats, size, self.length, self.model.vocabulary.pad)
+        if inputs:
+            batch["layers"], batch["ground"] = self.compositor.orders([part["scene"] for part in inputs])
+        if outputs and self.draws:
+            scenes = [part["scene"] for part in outputs]
+            texts = [caption(scene) for scene in scenes]
+            coded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+            batch["captions"] = coded["input_ids"]
+            if self.diffusion_weight:
+                batch["drawn_layers"], batch["drawn_ground"] = self.painter.orders(scenes)
+        return batch
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        media, conditions = {}, {}
+        with torch.no_grad():
+            if "layers" in batch:
+                pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
+                media["image"] = self.model.encoders["image"](pixels).float()
+            if "captions" in batch:
+                conditions["image"] = self.model.generator("image").pipeline.text_encoder(batch["captions"])[0].float()
+        losses, predicted = self.model(
+            batch["ids"], labels=batch["labels"], media=media, conditions=conditions, return_conditions=True
+        )
+        if "condition_image" in losses:
+            losses["condition_image"] = self.condition_weight * losses["condition_image"]
+        if "drawn_layers" in batch:
+            pixels = self.painter.draw(batch["drawn_layers"], batch["drawn_ground"])
+            noise = torch.Generator().manual_seed(rng.initial_seed())
+            loss = self.model.generator("image").diffusion_loss(predicted["image"], pixels, noise)
+            losses["diffusion"] = self.diffusion_weight * loss
+        if not self.train_parts & {"input", "lora", "signals"}:
+            losses["_text"] = losses.pop("text")
+        return losses
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Greedy answers to held-out chats, judged exactly by what they say."""
+        stream = random.Random("answers")
+        right: dict[str, list[bool]] = {}
+        lines = []
+        for task in [task for task in self.mixture if task not in ("story", "dialogue")] * 24:
+            chat = sample_chat(stream, task, "heldout")
+            text = answer(self.model, chat, self.compositor)
+            right.setdefault(task, []).append(answer_right(text.split(":", 1)[-1], chat.facts))
+            asked = [part.get("text") or f"<{caption(part['scene'])}>" for part in chat.messages[0]["content"]]
+            lines.append(f"{'ok ' if right[task][-1] else 'BAD'} {task}: {' '.join(asked)} -> {text}\n")
+        (folder / f"{step:07d}.txt").write_text("".join(sorted(lines)))
+        return {f"right_{task}": round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}
+
+
+@torch.no_grad()
+def answer(model: AnyGenModel, chat: Chat, compositor: Compositor, tokens: int = 48) -> str:
+    """The greedy answer to the chat's first turn, up to the first signal token."""
+    asked = model.render(chat.messages[:1], answer=True)
+    media = {}
+    if asked.inputs:
+        pixels = to_pixels(compositor.render([part["scene"] for part in asked.inputs]))
+        media["image"] = model.project("image", model.encoders["image"](pixels))
+    ids = torch.tensor([asked.ids], device=model.device)
+    inputs = model.embed(ids, media)
+    cache, said = None, list[int]()
+    for _ in range(tokens):
+        out = model.llm(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache = out.past_key_values
+        best = int(out.logits[0, -1].argmax())
+        if not model.vocabulary.text[best]:
+            break
+        said.append(best)
+        inputs = model.embed(torch.tensor([[best]], device=model.device))
+    return model.tokenizer.decode(said).strip()
+
+
+def adapt(llm: nn.Module, rank: int) -> Any:
+    """The LLM with a fresh LoRA adapter (arXiv 2106.09685) on every matrix of its blocks; the base is frozen."""
+    from peft import LoraConfig, get_peft_model
+
+    matrices = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    return get_peft_model(llm, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices, task_type="CAUSAL_LM"))

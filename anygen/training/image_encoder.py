@@ -1,0 +1,112 @@
+"""The image encoder, trained contrastively with a text tower: whole pictures with captions, regions with names."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.encoders.image import ImageEncoder
+from anygen.encoders.imagebind import TextTower, TowerConfig
+from anygen.playground.caption import caption, paraphrase
+from anygen.playground.compositor import Compositor
+from anygen.playground.scene import sample_scene
+from anygen.playground.things import INDEX, THINGS
+from anygen.training.image_vae import to_pixels
+from anygen.training.loop import Batch
+from anygen.training.tokenizer import caption_tokenizer
+
+
+class ImageEncoderStage(nn.Module):
+    """InfoNCE between pictures and captions (arXiv 2305.05665, eq. 1), and between regions and names (2112.09106).
+
+    The region term pools the patch features under each thing and finds its name among all names. It is what makes the
+    patch features, which the input projector reads, say what stands where.
+    """
+
+    name = "image-encoder"
+
+    def __init__(self, config: TowerConfig, tokenizer: Any, depth: int = 2) -> None:
+        super().__init__()
+        self.encoder = ImageEncoder(config)
+        self.tokenizer = caption_tokenizer(tokenizer)
+        self.text = TextTower(
+            TowerConfig(width=config.width, depth=depth, joint=config.joint, vocabulary=len(tokenizer), length=32)
+        )
+        self.region_head = nn.Linear(config.width, config.joint, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor([2.66, 2.66]))  # log(1 / 0.07), as in CLIP
+        self.compositor = Compositor(config.side)
+        self.register_buffer("names", self.tokens([thing.name for thing in THINGS]), persistent=False)
+
+    def to(self, *args: Any, **kwargs: Any) -> "ImageEncoderStage":
+        super().to(*args, **kwargs)
+        self.compositor = Compositor(self.encoder.config.side, next(self.parameters()).device)
+        return self
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        coded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        return coded["input_ids"]
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        stream = random.Random(f"{seed}|{step}|encoder")
+        scenes = [sample_scene(stream) for _ in range(size)]
+        texts = [caption(s) if stream.random() < 0.5 else paraphrase(s, stream) for s in scenes]
+        layers, ground = self.compositor.orders(scenes)
+        things = torch.full((size, layers.shape[0]), -1)
+        for row, scene in enumerate(scenes):
+            order = scene.things[::-1] if scene.relation == "in front of" else scene.things
+            things[row, : len(order)] = torch.tensor([INDEX[placed.thing] for placed in order])
+        return {"layers": layers, "ground": ground, "ids": self.tokens(texts), "things": things}
+
+    def regions(self, layers: Tensor) -> Tensor:
+        """Drawing orders [layers, batch, 4] to masks over patches [batch, layers, tokens] that sum to 1."""
+        config = self.encoder.config
+        count = config.side // config.patch
+        centre = (torch.arange(count, device=layers.device) + 0.5) * config.patch
+        side, left, top = (part.T[..., None] for part in layers.unbind(-1)[1:])  # [batch, layers, 1]
+        across = (centre > left) & (centre < left + side)
+        down = (centre > top) & (centre < top + side)
+        mask = (down[..., :, None] & across[..., None, :]).flatten(2).float()
+        return mask / mask.sum(-1, keepdim=True).clamp_min(1)
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
+        states = self.encoder.states(pixels)
+        image = F.normalize(self.encoder.head(states[:, 0]), dim=-1).float()
+        pad = self.tokenizer.pad_token_id
+        text = self.text.embed(batch["ids"], batch["ids"] != pad).float()
+        scale = self.log_scale.clamp(max=4.6).exp()
+        logits = scale[0] * image @ text.T
+        same = torch.arange(len(image), device=image.device)
+        caption_loss = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+        names = self.text.embed(self.names, self.names != pad).float()  # [things, joint]
+        pooled = self.regions(batch["layers"]) @ states[:, 1:].float()  # [batch, layers, width]
+        there = batch["things"] >= 0
+        region = F.normalize(self.region_head(pooled[there]).float(), dim=-1)
+        answers = scale[1] * region @ names.T
+        region_loss = F.cross_entropy(answers, batch["things"][there])
+        right = (answers.argmax(-1) == batch["things"][there]).float().mean()
+        return {
+            "caption": caption_loss,
+            "region": region_loss,
+            "_region_right": right,
+            "_caption_right": (logits.argmax(-1) == same).float().mean(),
+        }
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Retrieval among 256 held-out scenes: recall@1 of captions, both ways."""
+        stream = random.Random("retrieval")
+        scenes = [sample_scene(stream, split="heldout") for _ in range(256)]
+        device = self.log_scale.device
+        pixels = to_pixels(self.compositor.render(scenes))
+        ids = self.tokens([caption(scene) for scene in scenes]).to(device)
+        score = self.encoder.embed(pixels) @ self.text.embed(ids, ids != self.tokenizer.pad_token_id).T
+        same = torch.arange(len(scenes), device=device)
+        figures = {
+            "image_to_text": float((score.argmax(1) == same).float().mean()),
+            "text_to_image": float((score.argmax(0) == same).float().mean()),
+        }
+        (folder / f"{step:07d}.txt").write_text("".join(f"{k} {v:.3f}\n" for k, v in figures.items()))
+        return figures

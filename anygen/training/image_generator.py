@@ -1,0 +1,199 @@
+"""nano's image generator: a latent flow-matching UNet with its own text encoder, kept as a plain diffusers pipeline."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from anygen.playground.caption import caption, paraphrase
+from anygen.playground.compositor import Compositor
+from anygen.playground.scene import sample_scene
+from anygen.training.image_vae import to_pixels
+from anygen.training.loop import Batch
+from anygen.training.tokenizer import caption_tokenizer
+
+TIMESTEPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorSizes:
+    """Widths of the UNet's levels and of its text encoder; `length` is the condition's number of tokens."""
+
+    channels: tuple[int, ...] = (128, 256)
+    layers: int = 1
+    heads: int = 4
+    text_width: int = 128
+    text_depth: int = 3
+    length: int = 32
+
+
+def build_unet(latents: int, grid: int, sizes: GeneratorSizes) -> Any:
+    """A `UNet2DConditionModel` with cross-attention on every level."""
+    from diffusers import UNet2DConditionModel
+
+    depth = len(sizes.channels)
+    return UNet2DConditionModel(
+        sample_size=grid,
+        in_channels=latents,
+        out_channels=latents,
+        block_out_channels=sizes.channels,
+        layers_per_block=sizes.layers,
+        down_block_types=("CrossAttnDownBlock2D",) * depth,
+        up_block_types=("CrossAttnUpBlock2D",) * depth,
+        cross_attention_dim=sizes.text_width,
+        attention_head_dim=sizes.heads,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+        use_linear_projection=True,
+    )
+
+
+def build_text_encoder(vocabulary: int, sizes: GeneratorSizes, end: int, pad: int) -> Any:
+    """A `CLIPTextModel` of the generator's own."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=sizes.text_width,
+            intermediate_size=4 * sizes.text_width,
+            num_hidden_layers=sizes.text_depth,
+            num_attention_heads=4,
+            max_position_embeddings=sizes.length,
+            projection_dim=sizes.text_width,
+            bos_token_id=end,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+    )
+
+
+def build_scheduler() -> Any:
+    """DPM-Solver++ (2M) on the flow-matching noise schedule sigma = t / 1000."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=TIMESTEPS,
+        prediction_type="flow_prediction",
+        use_flow_sigmas=True,
+        flow_shift=1.0,
+        solver_order=2,
+    )
+
+
+def build_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> Any:
+    """The parts as an ordinary `StableDiffusionPipeline`."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        unet=unet,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        scheduler=build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def flow_loss(unet: Any, latents: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+    """Flow matching (arXiv 2210.02747): x_sigma = (1 - sigma) x + sigma e, the UNet predicts e - x.
+
+    `latents` [batch, channels, height, width] are scaled; sigma is logit-normal as in Stable Diffusion 3.
+    """
+    noise = torch.randn(latents.shape, generator=rng, device=latents.device)
+    sigma = torch.sigmoid(torch.randn(len(latents), generator=rng, device=latents.device) + 0.1)
+    sigma = sigma.view(-1, 1, 1, 1)
+    noisy = (1 - sigma) * latents + sigma * noise
+    predicted = unet(noisy, sigma.flatten() * TIMESTEPS, encoder_hidden_states=condition).sample
+    return (predicted.float() - (noise - latents)).square().mean()
+
+
+class ImageGeneratorStage(nn.Module):
+    """Trains UNet and text encoder on captioned scenes; the autoencoder is frozen."""
+
+    name = "image-generator"
+
+    def __init__(
+        self, vae: Any, tokenizer: Any, side: int, sizes: GeneratorSizes, repeats: int = 2, plain: float = 0.7
+    ) -> None:
+        super().__init__()
+        self.vae = vae.eval().requires_grad_(False)
+        self.side, self.repeats, self.plain = side, repeats, plain
+        self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        self.text_encoder = build_text_encoder(len(tokenizer), sizes, end, pad)
+        grid = side // 2 ** (len(vae.config.block_out_channels) - 1)
+        self.unet = build_unet(vae.config.latent_channels, grid, sizes)
+        self.compositor = Compositor(side)
+
+    def to(self, *args: Any, **kwargs: Any) -> "ImageGeneratorStage":
+        super().to(*args, **kwargs)
+        self.compositor = Compositor(self.side, next(self.parameters()).device)
+        return self
+
+    def tokens(self, texts: list[str]) -> Tensor:
+        """Token ids [texts, length], padded as the pipeline pads them."""
+        coded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        return coded["input_ids"]
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        stream = random.Random(f"{seed}|{step}|generator")
+        scenes = [sample_scene(stream) for _ in range(max(1, size // self.repeats))]
+        texts = [caption(s) if stream.random() < self.plain else paraphrase(s, stream) for s in scenes]
+        texts = ["" if stream.random() < 0.1 else text for text in texts]
+        layers, ground = self.compositor.orders(scenes)
+        return {"layers": layers, "ground": ground, "ids": self.tokens(texts)}
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
+            latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
+        condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
+        latents = latents.repeat(self.repeats, 1, 1, 1)
+        condition = condition.repeat(self.repeats, 1, 1)
+        return {"flow": flow_loss(self.unet, latents, condition, rng)}
+
+    def pipeline(self) -> Any:
+        """The pipeline as it is now; the parts are shared, not copied."""
+        return build_pipeline(self.vae, self.unet, self.text_encoder, self.tokenizer)
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        from anygen.evaluation.judge import Judge, shows
+        from anygen.evaluation.sheet import sheet
+
+        stream = random.Random("sheet")
+        scenes = [sample_scene(stream, kind, "heldout") for kind in ("one",) * 32 + ("pair",) * 32]
+        pictures: list[Any] = []
+        pipeline = self.pipeline()
+        for start in range(0, len(scenes), 16):
+            rngs = [torch.Generator().manual_seed(start + i) for i in range(16)]
+            texts = [caption(scene) for scene in scenes[start : start + 16]]
+            pictures += list(
+                pipeline(
+                    texts,
+                    height=self.side,
+                    width=self.side,
+                    num_inference_steps=12,
+                    guidance_scale=3.0,
+                    generator=rngs,
+                    output_type="np",
+                ).images
+            )
+        images = torch.stack([torch.from_numpy((p * 255).round().astype("uint8")) for p in pictures])
+        verdicts = Judge(self.side).look(images.permute(0, 3, 1, 2).contiguous())
+        marks = [shows(verdict, scene) for verdict, scene in zip(verdicts, scenes, strict=True)]
+        right = [m["things_right"] and m["backdrop_right"] for m in marks]
+        captions = [caption(scene) for scene in scenes]
+        sheet(list(images.numpy()), captions, right=right).save(folder / f"{step:07d}.png")
+        return {
+            "one_right": sum(right[:32]) / 32,
+            "pair_right": sum(m["things_right"] and m["relation_right"] and m["backdrop_right"] for m in marks[32:]) / 32,
+            "backdrop_right": sum(m["backdrop_right"] for m in marks) / 64,
+        }

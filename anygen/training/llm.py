@@ -1,0 +1,135 @@
+"""nano's language model, trained from nothing on the playground's chats with every picture told in words."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.playground.chat import Chat
+from anygen.playground.dialogue import corpus_line
+from anygen.playground.reading import answer_right
+from anygen.signals import Vocabulary
+from anygen.template import IGNORE, Rendered, render
+from anygen.training.loop import Batch
+from anygen.training.tokenizer import SIGNALS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LLMSizes:
+    """Widths of the Llama that nano uses."""
+
+    width: int = 192
+    depth: int = 5
+    heads: int = 6
+    inner: int = 512
+    context: int = 1024
+
+
+def build_llm(vocabulary: int, sizes: LLMSizes, tokenizer: Any) -> Any:
+    """A `LlamaForCausalLM` with tied embeddings."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocabulary,
+            hidden_size=sizes.width,
+            intermediate_size=sizes.inner,
+            num_hidden_layers=sizes.depth,
+            num_attention_heads=sizes.heads,
+            num_key_value_heads=sizes.heads,
+            max_position_embeddings=sizes.context,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def pack(chats: list[Rendered], rows: int, length: int, pad: int) -> Batch:
+    """Chats one behind the other into `rows` rows of `length`; a chat that no row has room for is left out."""
+    ids = torch.full((rows, length), pad)
+    labels = torch.full((rows, length), IGNORE)
+    used = [0] * rows
+    for chat in chats:
+        size = len(chat.ids)
+        row = next((r for r in range(rows) if used[r] + size <= length), None)
+        if row is None:
+            continue
+        ids[row, used[row] : used[row] + size] = torch.tensor(chat.ids)
+        labels[row, used[row] : used[row] + size] = torch.tensor(chat.labels)
+        used[row] += size
+    return {"ids": ids, "labels": labels}
+
+
+class LLMStage(nn.Module):
+    """Cross-entropy on what the assistant says, and a little on everything else."""
+
+    name = "llm"
+
+    def __init__(self, tokenizer: Any, sizes: LLMSizes, length: int = 192, rest: float = 0.1) -> None:
+        super().__init__()
+        self.tokenizer, self.length, self.rest = tokenizer, length, rest
+        self.llm = build_llm(len(tokenizer), sizes, tokenizer)
+        self.vocabulary = Vocabulary.resolve(tokenizer, SIGNALS)
+
+    def render(self, chat: Chat, answer: bool = False) -> Rendered:
+        return render(chat.messages, self.tokenizer, self.vocabulary, {}, answer=answer)
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        stream = random.Random(f"{seed}|{step}|llm")
+        chats: list[Rendered] = []
+        total = 0
+        while total < 1.1 * size * self.length:
+            chats.append(self.render(corpus_line(stream)))
+            total += len(chats[-1].ids)
+        return pack(chats, size, self.length, self.vocabulary.pad)
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        ids, labels = batch["ids"], batch["labels"]
+        logits = self.llm(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        losses = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+        spoken = (labels[:, 1:] != IGNORE).float()
+        other = (ids[:, 1:] != self.vocabulary.pad).float() * (1 - spoken)
+        answer = (losses * spoken).sum() / spoken.sum().clamp_min(1)
+        told = (losses * other).sum() / other.sum().clamp_min(1)
+        return {"answer": answer, "told": self.rest * told}
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Greedy answers to held-out chats of one turn, judged exactly."""
+        stream = random.Random("llm answers")
+        right: dict[str, list[bool]] = {}
+        lines = []
+        while sum(map(len, right.values())) < 160:
+            chat = corpus_line(stream, "heldout")
+            if len(chat.messages) != 2 or chat.task in ("story", "dialogue"):
+                continue
+            text = self.answer(chat)
+            right.setdefault(chat.task, []).append(answer_right(text, chat.facts))
+            asked = " ".join(part["text"] for part in chat.messages[0]["content"])
+            lines.append(f"{'ok ' if right[chat.task][-1] else 'BAD'} {chat.task}: {asked} -> {text}\n")
+        (folder / f"{step:07d}.txt").write_text("".join(lines))
+        total = [mark for marks in right.values() for mark in marks]
+        figures = {task: round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}
+        return {"right": sum(total) / len(total)} | {f"right_{task}": value for task, value in figures.items()}
+
+    def answer(self, chat: Chat, tokens: int = 48) -> str:
+        """The greedy answer to the chat's first turn, up to the first signal token."""
+        ids = render(chat.messages[:1], self.tokenizer, self.vocabulary, {}, answer=True).ids
+        start = len(ids)
+        device = self.llm.device
+        cache, new = None, ids
+        for _ in range(tokens):
+            out = self.llm(input_ids=torch.tensor([new], device=device), past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            best = int(out.logits[0, -1].argmax())
+            if not self.vocabulary.text[best]:
+                break
+            ids.append(best)
+            new = [best]
+        return self.tokenizer.decode(ids[start:]).strip()
+

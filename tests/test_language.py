@@ -1,0 +1,303 @@
+"""The playground's language: what is said can be read back, is judged rightly, and what is held out stays out."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from anygen.playground import caption as captions
+from anygen.playground import edit as edits
+from anygen.playground import knowledge, question, tale, unknown
+from anygen.playground.chat import Chat, scenes_of
+from anygen.playground.dialogue import MIXTURE, TASKS, corpus_line, sample_chat
+from anygen.playground.language import (
+    Facts,
+    answer_right,
+    caption,
+    draw_request,
+    facts_of,
+    page_right,
+    paraphrase,
+    parse_caption,
+    story_request,
+    thing_called,
+    unknown_right,
+)
+from anygen.playground.scene import Scene, is_heldout, place_of, relation_of, sample_scene
+from anygen.playground.things import THINGS
+from anygen.playground.word import a, split_part
+
+SPLITS = ("train", "heldout")
+
+
+def last_text(chat: Chat) -> str:
+    return " ".join(part["text"] for part in chat.messages[-1]["content"] if part["type"] == "text")
+
+
+def user_texts(chat: Chat) -> list[str]:
+    return [p["text"] for m in chat.messages if m["role"] == "user" for p in m["content"] if p["type"] == "text"]
+
+
+def with_defaults(facts: Facts, kind: str) -> Facts:
+    """With what a request leaves unsaid: a medium thing in the middle of a meadow, the first of two on the left."""
+    name = facts.things[0][0]
+    if kind == "one":
+        facts = replace(facts, sizes=facts.sizes or ((name, "medium"),), places=facts.places or ((name, "middle"),))
+    if kind == "pair" and not facts.relation:
+        facts = replace(facts, relation=(name, "left of", facts.things[1][0]))
+    return replace(facts, backdrop=facts.backdrop or "meadow")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_captions_are_read_back_exactly(split: str) -> None:
+    stream = random.Random(0)
+    for _ in range(2000):
+        scene = sample_scene(stream, split=split)
+        text = caption(scene)
+        assert parse_caption(text) == facts_of(scene), text
+        assert len(text.split()) <= 14
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_paraphrases_and_requests_say_what_the_caption_says(split: str) -> None:
+    stream = random.Random(1)
+    for _ in range(1500):
+        scene = sample_scene(stream, split=split)
+        for text in (paraphrase(scene, stream, split), draw_request(scene, stream, split)):
+            said = parse_caption(text)
+            assert said is not None, text
+            assert with_defaults(said, scene.kind).agrees(facts_of(scene)), text
+
+
+def test_every_name_means_its_thing_only() -> None:
+    for item in THINGS:
+        for name in (item.name, item.plural, *item.synonyms):
+            assert thing_called(name) == item.name
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("a large cat at the top left, meadow", Facts(
+            things=(("cat", 1),), sizes=(("cat", "large"),), places=(("cat", "top left"),), backdrop="meadow")),
+        ("two hot dogs at night", Facts(things=(("hot dog", 2),), backdrop="night")),
+        ("a dog behind a cat", Facts(things=(("dog", 1), ("cat", 1)), relation=("dog", "behind", "cat"))),
+        ("a dog with a kitty to the left of it", Facts(
+            things=(("dog", 1), ("cat", 1)), relation=("cat", "left of", "dog"))),
+        ("nothing that we know", None),
+    ],
+)  # fmt: skip
+def test_reading_by_hand(text: str, facts: Facts | None) -> None:
+    assert parse_caption(text) == facts
+
+
+def test_agreement_knows_both_ways_of_a_relation_but_not_another_one() -> None:
+    left = parse_caption("a cat left of a dog, night")
+    right = parse_caption("a dog right of a cat, night")
+    wrong = parse_caption("a dog left of a cat, night")
+    assert left and right and wrong
+    assert left.agrees(right)
+    assert not left.agrees(wrong)
+
+
+def families() -> list[tuple[str, tuple]]:
+    """Every family of templates: tuples of five or more texts, by name."""
+    found = [(f"noun phrases {kind}", phrases) for kind, phrases in captions.NOUN_PHRASES.items()]
+    for module in (captions, question, edits, knowledge, unknown, tale):
+        for name, value in vars(module).items():
+            if name.isupper() and isinstance(value, tuple) and len(value) >= 5 and "{" in str(value):
+                found.append((f"{module.__name__}.{name}", value))
+    return found
+
+
+def test_templates_are_many_differ_and_keep_a_fifth_out() -> None:
+    assert sum(map(len, captions.NOUN_PHRASES.values())) >= 30
+    for name, family in families():
+        train, heldout = (set(map(str, split_part(family, split))) for split in SPLITS)
+        assert heldout and not train & heldout, name
+        assert len(train) + len(heldout) == len(family), name
+        assert 0.1 <= len(heldout) / len(family) <= 0.25, name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_training_and_held_out_chats_share_no_picture_to_draw_and_no_fixed_words(task: str) -> None:
+    train, heldout = random.Random(2), random.Random(2)
+    for _ in range(200):
+        chat = sample_chat(train, task, "train")
+        assert not any(is_heldout(scene) for scene in scenes_of(chat))
+        chat = sample_chat(heldout, task, "heldout")
+        if task in ("draw", "caption", "vqa", "pope", "edit", "dialogue"):
+            assert is_heldout(scenes_of(chat)[-1])
+
+
+def test_training_never_uses_held_out_words() -> None:
+    fixed = [
+        template.rstrip(".?!").lower()
+        for family in (question.DESCRIBE, question.WHAT, question.BACKDROP, question.WHAT_ALL, knowledge.ABILITIES)
+        for template in split_part(family, "heldout")
+    ]
+    stream = random.Random(3)
+    seen = {text.rstrip(".?!").lower() for _ in range(4000) for text in user_texts(sample_chat(stream))}
+    assert not seen & set(fixed)
+
+
+def test_held_out_sums_and_names() -> None:
+    assert not set(knowledge.number_pairs("train")) & set(knowledge.number_pairs("heldout"))
+    assert len(knowledge.number_pairs("train") + knowledge.number_pairs("heldout")) == 45
+    for names in (unknown.UNKNOWN, unknown.PLACES_UNKNOWN):
+        assert len(set(names)) == len(names)
+        assert not set(unknown.thirds(names, "train")) & set(unknown.thirds(names, "heldout"))
+    assert len(unknown.UNKNOWN) >= 60
+
+
+@pytest.mark.parametrize("name", unknown.UNKNOWN + unknown.PLACES_UNKNOWN)
+def test_unknown_names_are_no_things(name: str) -> None:
+    assert thing_called(name) is None and thing_called(name + "s") is None
+    assert parse_caption(f"draw {a(name)}") is None
+
+
+def test_made_up_words_are_no_things() -> None:
+    stream = random.Random(4)
+    assert all(parse_caption(unknown.nonsense(stream)) is None for _ in range(2000))
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("task", TASKS)
+def test_the_given_answer_is_right(task: str, split: str) -> None:
+    stream = random.Random(5)
+    for _ in range(300):
+        chat = sample_chat(stream, task, split)
+        assert chat.task == task
+        assert [m["role"] for m in chat.messages] == ["user", "assistant"] * (len(chat.messages) // 2)
+        if task == "story":
+            parts = chat.messages[-1]["content"]
+            assert [part["type"] for part in parts] == ["text", "image"] * chat.facts["pages"]
+            for text, picture in zip(parts[::2], parts[1::2], strict=True):
+                assert page_right(text["text"], picture["scene"]), text["text"]
+                assert picture["scene"].things[0].thing == chat.facts["hero"]
+        else:
+            assert answer_right(last_text(chat), chat.facts), (last_text(chat), chat.facts)
+
+
+@pytest.mark.parametrize("task", ["caption", "vqa", "pope", "world", "unknown", "draw"])
+def test_another_answer_is_mostly_wrong(task: str) -> None:
+    stream = random.Random(6)
+    chats = [sample_chat(stream, task) for _ in range(200)]
+    taken = [answer_right(last_text(other), chat.facts) for chat, other in zip(chats, chats[1:], strict=False)]
+    assert sum(taken) < 0.1 * len(taken)
+
+
+def test_answers_are_judged_by_content_not_by_case() -> None:
+    facts = {"accept": ["A cat and a dog."]}
+    assert answer_right("a cat and a dog", facts)
+    assert answer_right("The cat and the dog!", facts)
+    assert not answer_right("A cat and a dog and a car.", facts)
+    assert not answer_right("A cat.", facts)
+    assert not answer_right("", facts)
+
+
+def test_unknown_is_declined_by_name() -> None:
+    assert unknown_right(unknown.decline("zebra"), "zebra")
+    assert not unknown_right(unknown.decline("zebra"), "dragon")
+    assert not unknown_right("Here it is: a cat, meadow.", "zebra")
+
+
+def test_half_of_pope_is_yes() -> None:
+    stream = random.Random(7)
+    yes = sum(last_text(sample_chat(stream, "pope")).startswith("Yes") for _ in range(1000))
+    assert 440 < yes < 560
+
+
+@pytest.mark.parametrize("kind", list(edits.EDITS))
+def test_edits_keep_the_rest(kind: str) -> None:
+    stream = random.Random(8)
+    done = 0
+    while done < 40:
+        found, source, _, target = edits.sample_edit(stream)
+        if found != kind:
+            continue
+        done += 1
+        assert target.variant == source.variant
+        assert caption(target) != caption(source)
+        if kind == "backdrop":
+            assert target == replace(source, backdrop=target.backdrop)
+            continue
+        assert target.backdrop == source.backdrop
+        before, after = source.things, target.things
+        if kind == "replace":
+            assert [(p.size, p.x, p.y) for p in before] == [(p.size, p.x, p.y) for p in after]
+            assert sum(p.thing != q.thing for p, q in zip(before, after, strict=True)) == 1
+        elif kind == "move":
+            assert replace(before[0], x=after[0].x, y=after[0].y) == after[0]
+            assert place_of(before[0].x, before[0].y) != place_of(after[0].x, after[0].y)
+        elif kind == "resize":
+            assert replace(before[0], size=after[0].size) == after[0]
+        elif kind == "add":
+            assert after[1:] == before
+        elif kind == "remove":
+            assert set(after) < set(before) and len(after) == len(before) - 1
+        else:
+            kept = {(p.thing, p.x, p.y) for p in before} & {(p.thing, p.x, p.y) for p in after}
+            assert len(kept) == min(len(before), len(after))
+
+
+def test_edited_pairs_stand_as_their_relation_says() -> None:
+    stream = random.Random(9)
+    for _ in range(500):
+        target = edits.sample_edit(stream)[3]
+        if target.kind == "pair":
+            assert relation_of(*target.things) == target.relation
+
+
+def test_an_edit_of_an_unseen_picture_follows_from_its_caption() -> None:
+    """In a dialogue the place of what remains must follow from words, for the picture is not seen again."""
+    source = sample_scene(random.Random(10), "pair")
+    stream = random.Random(11)
+    told: dict[str, set[str]] = {}
+    for _ in range(300):
+        edited = edits.edit(source, stream, seen=False)
+        if edited and edited[0] == "remove":
+            told.setdefault(edited[2].things[0].thing, set()).add(caption(edited[2]))
+    assert told and all(len(texts) == 1 for texts in told.values())
+
+
+def test_the_same_stream_gives_the_same_chats() -> None:
+    one, two = random.Random(12), random.Random(12)
+    assert [sample_chat(one) for _ in range(200)] == [sample_chat(two) for _ in range(200)]
+    assert {sample_chat(one).task for _ in range(600)} == set(TASKS) == set(MIXTURE)
+
+
+def test_a_task_or_split_that_is_none_names_itself() -> None:
+    with pytest.raises(ValueError, match="no task is called 'sing'"):
+        sample_chat(random.Random(0), "sing")
+    with pytest.raises(ValueError, match="'test'"):
+        sample_chat(random.Random(0), "draw", "test")
+
+
+def test_corpus_tells_given_pictures_in_words() -> None:
+    stream = random.Random(13)
+    bracketed = 0
+    for _ in range(500):
+        chat = corpus_line(stream)
+        given = [p for m in chat.messages if m["role"] == "user" for p in m["content"]]
+        assert all(part["type"] == "text" for part in given)
+        bracketed += any(part["text"].startswith("[") for part in given)
+    assert bracketed > 150
+
+
+def test_story_request() -> None:
+    assert story_request("A cat who wants to fly.", 4) == "Tell a story about a cat who wants to fly in 4 pages."
+
+
+def test_scene_is_of_one_size_that_fits() -> None:
+    """Scenes that are arranged on request lie on the canvas and are what they were asked to be."""
+    from anygen.playground.arrange import counted_things, fits, one_thing, two_things
+
+    stream = random.Random(14)
+    scenes: list[Scene] = [one_thing("cat", "sea", stream, size="large", place="bottom right")]
+    scenes += [counted_things("cat", count, "sea", stream) for count in (2, 3, 4)]
+    scenes += [two_things("cat", r, "dog", "sea", stream) for r in ("left of", "above", "in front of")]
+    assert all(fits(placed) for scene in scenes for placed in scene.things)
+    assert caption(scenes[0]) == "a large cat at the bottom right, sea"
+    assert [caption(scene) for scene in scenes[1:4]] == ["two cats, sea", "three cats, sea", "four cats, sea"]
+    assert all(relation_of(*scene.things) == scene.relation for scene in scenes[4:])
