@@ -396,7 +396,7 @@ def _dict_part(part: Mapping[str, Any]) -> Value:
         given = [key for key in sources if part.get(key) is not None]
         if len(given) != 1:
             raise RequestError(
-                f"a {kind} part needs exactly one of {', '.join(sources)}; got {', '.join(given) or 'none'}"
+                f"the {kind} part needs exactly one of {', '.join(sources)}; got {', '.join(given) or 'none'}"
             )
         source = part[given[0]]
         if given[0] == "base64":
@@ -410,4 +410,4 @@ def _dict_part(part: Mapping[str, Any]) -> Value:
 def _known_keys(what: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
     unknown = [str(key) for key in given if key not in known]
     if unknown:
-        raise RequestError(f"unknown key {unknown[0]!r} in a {what}; keys are {', '.join(known)}")
+        raise RequestError(f"unknown key {unknown[0]!r} in the {what}; keys are {', '.join(known)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,6 +106,7 @@ class AnyGenModel(nn.Module):
         self.generators = dict(generators or {})  # those that are open
         self.folder = folder
         self.dtype: torch.dtype | None = None  # what `load` was asked for; generators follow it
+        self._opening = threading.Lock()
         self.vocabulary = Vocabulary.resolve(tokenizer, config.signals, llm.get_input_embeddings().num_embeddings)
         self._check()
 
@@ -165,6 +167,10 @@ class AnyGenModel(nn.Module):
 
     def generator(self, modality: str) -> Any:
         """The generator of `modality`, opened at its first use, on the LLM's device."""
+        with self._opening:
+            return self._open(modality)
+
+    def _open(self, modality: str) -> Any:
         if modality not in self.generators:
             if modality not in self.config.generators:
                 raise RequestError(f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}")

@@ -50,7 +50,9 @@ def read(source: Any, kind: str) -> tuple[bytes, str]:
         if not isinstance(data, bytes):
             raise MediaError(f"the open file gives {type(data).__name__}, not bytes: open it with mode 'rb'")
         return _nonempty(data, str(getattr(source, "name", f"{kind} stream")))
-    raise MediaError(f"cannot make {kind} of a {type(source).__name__}: pass a path, bytes, an open file or an array")
+    raise MediaError(
+        f"cannot read {kind} from a value of type {type(source).__name__}: pass a path, bytes, an open file or an array"
+    )
 
 
 def _nonempty(data: bytes, name: str) -> tuple[bytes, str]:

@@ -32,7 +32,7 @@ def read(data: bytes, name: str, first: int | None = None) -> tuple[np.ndarray, 
     with _opened(data, name) as container:
         if not container.streams.video:
             raise MediaError(f"{name} has no picture in it: pass it as Audio")
-        stream = container.streams.video[0]
+        stream = _decodable(container.streams.video[0], name)
         fps = float(stream.average_rate or stream.guessed_rate or 0)
         if not 0 < fps <= 240:
             raise MediaError(f"{name} says {fps:g} frames per second; between 0 and 240 can be read")
@@ -119,6 +119,12 @@ def _gathered(frames: Iterator[np.ndarray], name: str, first: int | None) -> np.
     return np.stack(kept)
 
 
+def _decodable(stream: Any, name: str) -> Any:
+    if stream.codec_context is None:
+        raise MediaError(f"{name} is damaged or of an unknown codec: its {stream.type} cannot be decoded")
+    return stream
+
+
 def _has_sound(data: bytes, name: str) -> bool:
     with _opened(data, name) as container:
         return bool(container.streams.audio)
@@ -126,7 +132,7 @@ def _has_sound(data: bytes, name: str) -> bool:
 
 def _sound(data: bytes, name: str) -> Sound:
     with _opened(data, name) as container:
-        stream = container.streams.audio[0]
+        stream = _decodable(container.streams.audio[0], name)
         rate = int(stream.rate)
         resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
         chunks: list[np.ndarray] = []
@@ -137,6 +143,10 @@ def _sound(data: bytes, name: str) -> Sound:
                 early = round(-frame.pts * frame.time_base * rate)
             for piece in resampler.resample(frame):
                 chunks.append(piece.to_ndarray())
+                if len(chunks[-1]) != len(chunks[0]):
+                    raise MediaError(
+                        f"{name} changes its channels from {len(chunks[0])} to {len(chunks[-1])}: save it again"
+                    )
                 length += chunks[-1].shape[1]
             if length > audio.MAX_SECONDS * rate:
                 raise MediaError(f"{name} lasts more than {audio.MAX_SECONDS:.0f} s: cut it first")

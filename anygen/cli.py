@@ -1,0 +1,377 @@
+"""The command `anygen`: results go to stdout, progress to stderr, a known error is one line and exit 2."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+from anygen import __version__
+from anygen.error import AnyGenError, RequestError
+
+MODALITIES = ("text", "image", "audio", "video")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 0 is success, 2 a known error, 130 a stop by Ctrl-C. Anything unexpected is a traceback."""
+    try:
+        args = parser().parse_args(argv)
+        return args.run(args) or 0
+    except AnyGenError as error:
+        sys.stdout.flush()
+        print(f"anygen: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("anygen: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # the reader of a pipe has gone, as in `anygen list | head -1`: nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like every other known error."""
+
+    takes_words = False
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message} (see `{self.prog} --help`)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Let the words and options of a request mix in any order, which argparse alone does not."""
+        return super().parse_known_args(list(self._marked(args)) if self.takes_words else args, namespace)
+
+    def _marked(self, args: Sequence[str]) -> Iterable[str]:
+        """Every bare word as --word=..., a lone dash as --stdin; after `--` everything is a word."""
+        options = {name: action for action in self._actions for name in action.option_strings}
+        rest = iter(args)
+        for arg in rest:
+            if arg == "--":
+                yield from (f"--word={word}" for word in rest)
+            elif arg == "-":
+                yield "--stdin"
+            elif not arg.startswith("-"):
+                yield f"--word={arg}"
+            else:
+                yield arg
+                if arg in options and options[arg].nargs is None:
+                    yield from islice(rest, 1)
+
+
+class AddPart(argparse.Action):
+    """Appends (kind, value) to `parts`, so that the order of the command line is the order of the request."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        parts = [*(getattr(namespace, "parts", None) or []), ((option_string or "").lstrip("-"), values)]
+        namespace.parts = parts
+
+
+def parser() -> Parser:
+    """The whole command line."""
+    top = Parser(prog="anygen", description="Any-to-any generation: text, images, sound and video in and out.")
+    top.add_argument("--version", action="version", version=f"anygen {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+
+    def command(name: str, run: Any, text: str, **settings: Any) -> Parser:
+        made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", **settings)
+        made.set_defaults(run=run)
+        return made
+
+    one = command(
+        "generate",
+        generate,
+        "answer one request",
+        usage="anygen generate [PARTS...] [--to MODALITY]... [-o DIR] [options]",
+        epilog="PARTS are taken in the order given: bare words, --text, --image, --audio, --video, - for stdin.",
+    )
+    one.takes_words = True
+    one.set_defaults(parts=[])
+    for kind in MODALITIES:
+        metavar = "T" if kind == "text" else "FILE"
+        one.add_argument(f"--{kind}", action=AddPart, metavar=metavar, help=f"a part of the request: {kind}")
+    one.add_argument("--word", action=AddPart, help=argparse.SUPPRESS)
+    one.add_argument("--stdin", action=AddPart, nargs=0, help=argparse.SUPPRESS)
+    one.add_argument(
+        "--to",
+        action="append",
+        choices=MODALITIES,
+        metavar="MODALITY",
+        help="what the answer is to hold; may be repeated",
+    )
+    _output(one, "where the answer is kept (default: answer, if it holds more than text)")
+    _model(one)
+    _seed(one)
+    one.add_argument("--steps", type=int, metavar="N", help="sampling steps of the generators")
+    one.add_argument("--guidance", type=float, metavar="G", help="how strictly the generators follow the request")
+    _json(one)
+
+    talk = command("chat", chat, "talk in the terminal; /help there says how to send files")
+    _model(talk)
+    _output(talk, "where pictures and sounds of the conversation are kept (default: answer)")
+    _seed(talk)
+
+    book = command("story", story, "write an illustrated story")
+    book.add_argument("idea", metavar="IDEA", help="what the story is about")
+    book.add_argument("--pages", type=int, default=4, metavar="N", help="how many pages (default: 4)")
+    _output(book, "where story.html is kept (default: story)")
+    _model(book)
+
+    show = command("demo", demo, "open the web demo")
+    _model(show)
+    show.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)")
+    show.add_argument("--port", type=int, default=7860, metavar="P", help="port to listen on (default: 7860)")
+
+    learn = command("train", train, "train a model, all stages of a recipe or one")
+    learn.add_argument("recipe", metavar="RECIPE", help="a recipe's name or file")
+    learn.add_argument("--stage", metavar="NAME", help="only this stage")
+    learn.add_argument("--output", type=Path, metavar="DIR", help="where the run is kept")
+    learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
+
+    judge = command("eval", evaluate, "measure a model on held-out requests")
+    judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
+    _model(judge)
+    judge.add_argument("--limit", type=int, metavar="N", help="requests per cell")
+    _seed(judge, default=0)
+    _output(judge, "where the figures and raw outputs are kept")
+    _json(judge)
+
+    data = command("data", lambda args: 0, "make or check a data set")
+    kinds = data.add_subparsers(metavar="KIND", required=True, parser_class=Parser)
+    sample = kinds.add_parser("sample", help="write a data set of the playground")
+    sample.set_defaults(run=data_sample)
+    sample.add_argument("directory", type=Path, metavar="DIR", help="where it is written")
+    sample.add_argument("--n", type=int, default=100, metavar="N", help="how many conversations (default: 100)")
+    _seed(sample, default=0)
+    sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
+    sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
+    check = kinds.add_parser("check", help="check a data set: format, files, sizes")
+    check.set_defaults(run=data_check)
+    check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+
+    _json(command("list", presets, "list the presets, with licence and size"))
+
+    nurse = command("doctor", doctor, "check the installation and a model, say what is wrong and what to do")
+    nurse.add_argument("model", nargs="?", metavar="MODEL", help="a preset or a folder (default: nano)")
+    _json(nurse)
+    return top
+
+
+def _model(parser: Parser) -> None:
+    parser.add_argument("--model", metavar="M", help="a preset or a model folder (default: nano)")
+
+
+def _seed(parser: Parser, default: int | None = None) -> None:
+    about = "random if left out" if default is None else f"default: {default}"
+    parser.add_argument(
+        "--seed", type=int, default=default, metavar="N", help=f"the same seed gives the same answer ({about})"
+    )
+
+
+def _output(parser: Parser, text: str) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help=text)
+
+
+def _json(parser: Parser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _load(model: str | None) -> Any:
+    _say(f"loading {model or 'nano'} ...")
+    from anygen.engine import load
+
+    return load(model) if model else load()
+
+
+def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
+    """The parts of the command line as values; words beside each other are one text."""
+    from anygen.media import MEDIA, Text, parts
+
+    found: list[Any] = []
+    before = ""
+    for kind, value in given:
+        if kind == "word" and before == "word":
+            found[-1] = Text(f"{found[-1].text} {value}")
+        elif kind == "stdin":
+            found += parts(sys.stdin.buffer)
+        else:
+            found.append(MEDIA[kind](value) if kind in MEDIA else Text(value))
+        before = kind
+    return list(parts(found))
+
+
+def generate(args: argparse.Namespace) -> int:
+    """`anygen generate`."""
+    asked = request(args.parts)
+    engine = _load(args.model)
+    options = {name: getattr(args, name) for name in ("to", "seed", "steps", "guidance")}
+    reply = engine.generate(asked, **{name: value for name, value in options.items() if value is not None})
+    output = args.output or (Path("answer") if any(part.type != "text" for part in reply) else None)
+    if output:
+        reply.save(output)
+    if args.json:
+        _print_json(reply.describe())
+    else:
+        _print_reply(reply, output)
+    return 0
+
+
+def _print_reply(reply: Any, output: Path | None) -> None:
+    for part in reply:
+        print(part.text if part.type == "text" or output is None else output / part.filename, flush=True)
+
+
+def chat(args: argparse.Namespace) -> int:
+    """`anygen chat`."""
+    from anygen.media import MEDIA, Text
+
+    conversation = _load(args.model).chat(**({} if args.seed is None else {"seed": args.seed}))
+    output = args.output or Path("answer")
+    waiting: list[Any] = []
+    turn = 0
+    _say(
+        "Say something; /image FILE, /audio FILE and /video FILE add a file, /save FILE keeps the chat, /quit ends it."
+    )
+    while True:
+        try:
+            line = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return 0
+        word, _, rest = line.partition(" ")
+        try:
+            if word in ("/quit", "/exit"):
+                return 0
+            if word == "/help":
+                _say("/image FILE, /audio FILE, /video FILE, /save FILE, /quit; everything else is said to the model")
+            elif word == "/save":
+                _say(f"saved {conversation.save(rest) or rest}")
+            elif word.startswith("/") and word[1:] in MEDIA:
+                waiting.append(MEDIA[word[1:]](rest.strip()))
+                _say(f"added {waiting[-1]!r}: now say what to do with it")
+            elif word.startswith("/"):
+                raise RequestError(f"unknown command {word}; /help lists them")
+            elif line:
+                turn += 1
+                reply = conversation.send([*waiting, Text(line)])
+                waiting = []
+                folder = output / f"{turn:02d}"
+                if any(part.type != "text" for part in reply):
+                    reply.save(folder)
+                _print_reply(reply, folder)
+        except AnyGenError as error:  # a slip in one turn does not end a conversation
+            _say(f"anygen: {error}")
+
+
+def story(args: argparse.Namespace) -> int:
+    """`anygen story`."""
+    if not args.idea.strip():
+        raise RequestError("the idea is empty: say what the story is about")
+    if args.pages < 1:
+        raise RequestError(f"--pages {args.pages}: a story has at least 1 page")
+    output = args.output or Path("story")
+    made = _load(args.model).story(args.idea, pages=args.pages)
+    output.mkdir(parents=True, exist_ok=True)
+    made.save(output / "story.html")
+    print(output / "story.html")
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    """`anygen demo`."""
+    from importlib.util import find_spec
+
+    if not find_spec("gradio"):
+        raise RequestError("the demo needs gradio: pip install 'anygen[demo]'")
+    from anygen.demo import launch
+
+    launch(model=args.model, host=args.host, port=args.port)
+    return 0
+
+
+def train(args: argparse.Namespace) -> int:
+    """`anygen train`."""
+    bad = [item for item in args.set if "=" not in item]
+    if bad:
+        raise RequestError(f"--set {bad[0]!r} is not KEY=VALUE")
+    from anygen.training import train as run
+
+    run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set)
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """`anygen eval`."""
+    from anygen.evaluation import evaluate as run
+
+    figures = run(args.suite, model=args.model, limit=args.limit, seed=args.seed, output=args.output)
+    if args.json:
+        _print_json(figures)
+        return 0
+    print(f"{figures['suite']} of {figures['model']}, {figures.get('split', 'heldout')}, seed {figures['seed']}")
+    for pair, kinds in figures.get("cells", {}).items():
+        for kind, cell in kinds.items():
+            interval = f"[{cell['low']:.3f}, {cell['high']:.3f}]" if "low" in cell else ""
+            print(f"  {pair:16} {kind:32} {cell['right']:.3f} {interval} n={cell['n']}")
+    if judge := figures.get("judge"):
+        print(f"  the judge itself: {judge['accuracy']:.3f} on {judge['n']} clean renders")
+    return 0
+
+
+def data_sample(args: argparse.Namespace) -> int:
+    """`anygen data sample`."""
+    if args.n < 1:
+        raise RequestError(f"--n {args.n}: write at least 1 conversation")
+    from anygen.playground.dataset import write_dataset
+
+    write_dataset(args.directory, args.n, args.seed, args.split, args.size)
+    print(args.directory)
+    return 0
+
+
+def data_check(args: argparse.Namespace) -> int:
+    """`anygen data check`."""
+    from anygen.training.data import check
+
+    print(check(args.directory))
+    return 0
+
+
+def presets(args: argparse.Namespace) -> int:
+    """`anygen list`."""
+    from anygen.catalog import PRESETS
+
+    rows = [preset.describe() for preset in PRESETS.values()]
+    if args.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
+        print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; needs {row['needs']}")
+    return 0
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """`anygen doctor`; 0 if nothing is wrong, else 2."""
+    from anygen.doctor import diagnose
+
+    faults = diagnose(args.model)
+    if args.json:
+        _print_json({"model": args.model or "nano", "faults": faults})
+    else:
+        print("\n".join(faults) or "everything is in order")
+    return 2 if faults else 0

@@ -1,0 +1,184 @@
+"""The LLM's side of an answer: a conversation with its KV cache, and a batch of answers that are written together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anygen.model import AnyGenModel, positions
+from anygen.signals import Grammar, State
+
+
+@dataclass(slots=True)
+class Session:
+    """The tokens of a conversation, the embeddings of its media in order, and the KV cache of a prefix of them.
+
+    The cache may lag behind the tokens or be gone: what it does not hold is run again from tokens and media.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    media: list[tuple[str, Tensor]] = field(default_factory=list)  # modality, [tokens, width]
+    cache: Any = None
+
+    def cached(self) -> int:
+        """How many tokens the cache holds."""
+        return 0 if self.cache is None else int(self.cache.get_seq_length())
+
+    def pending(self, model: AnyGenModel) -> Tensor:
+        """Embeddings [tokens, width] of what the cache does not hold."""
+        ids = self.ids[self.cached() :]
+        media = {}
+        for modality, count in model.tokens.items():
+            needed = ids.count(model.vocabulary.spans[modality].placeholder) // count
+            held = [embedding for kind, embedding in self.media if kind == modality]
+            if needed:
+                media[modality] = torch.stack(held[-needed:])
+        return model.embed(torch.tensor([ids], device=model.device), media)[0]
+
+
+@dataclass(slots=True)
+class Row:
+    """One answer while it is written. `held` are the tokens before it, `limit` its own most."""
+
+    grammar: Grammar
+    pick: Callable[[Tensor], int]
+    held: int
+    limit: int
+    pending: Tensor  # embeddings [tokens, width] that the LLM has not seen
+    state: State = field(default_factory=State)
+    ids: list[int] = field(default_factory=list)
+    span: str | None = None  # the modality whose whole span is pending
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What one pass did for one answer: the `span` that it ran, with its states, and then the next `token` of text."""
+
+    span: str | None = None
+    hidden: Tensor | None = None  # [count, width], at the signals of the span
+    token: int | None = None
+    opened: str | None = None
+    finished: bool = False
+
+
+class Decoding:
+    """Answers written side by side: every `step` is one forward pass for all of them.
+
+    A row feeds one token, or a whole span at once, so rows differ in length; shorter ones are padded on the left and masked.
+    """
+
+    def __init__(self, model: AnyGenModel, rows: Sequence[Row], cache: Any = None) -> None:
+        from transformers import DynamicCache
+
+        self.model = model
+        self.rows = list(rows)
+        self.cache = DynamicCache(config=model.llm.config) if cache is None else cache
+        past = int(self.cache.get_seq_length())
+        self.mask = torch.ones(len(self.rows), past, dtype=torch.long, device=model.device)
+
+    @torch.no_grad()
+    def step(self) -> list[Move | None]:
+        """Run what is pending and choose what comes next; None for answers that are finished."""
+        hidden, logits = self._run()
+        return [None if row.finished else self._move(row, *states) for row, *states in zip(self.rows, hidden, logits)]
+
+    def _run(self) -> tuple[Tensor, Tensor]:
+        """Hidden states [rows, tokens, width], meaningful if a span is pending, and the last logits [rows, vocabulary]."""
+        longest = max(len(row.pending) for row in self.rows)
+        embeddings = self.rows[0].pending.new_zeros(len(self.rows), longest, self.model.width)
+        mask = torch.zeros(len(self.rows), longest, dtype=torch.long, device=self.model.device)
+        for index, row in enumerate(self.rows):
+            if len(row.pending):
+                embeddings[index, -len(row.pending) :] = row.pending
+                mask[index, -len(row.pending) :] = 1
+        self.mask = torch.cat([self.mask, mask], dim=1)
+        out = self.model.llm(
+            inputs_embeds=embeddings,
+            attention_mask=self.mask,
+            position_ids=positions(self.mask)[:, -longest:],
+            past_key_values=self.cache,
+            use_cache=True,
+            output_hidden_states=any(row.span for row in self.rows),
+            logits_to_keep=1,
+        )
+        logits = out.logits[:, -1].float().cpu()
+        return (embeddings if out.hidden_states is None else out.hidden_states[-1]), logits
+
+    def _move(self, row: Row, hidden: Tensor, logits: Tensor) -> Move:
+        """Account for what was run for `row` and choose its next token."""
+        span, states = row.span, None
+        if span is not None:
+            count = len(self.model.vocabulary.spans[span].signals)
+            states = hidden[-1 - count : -1]  # the close token is the last one
+        row.span = None
+        token = self._choose(row, logits)
+        if token is None:
+            row.finished, row.pending = True, row.pending[:0]
+            return Move(span=span, hidden=states, finished=True)
+        row.state = row.grammar.advance(row.state, token)
+        ids = [token]
+        if row.state.span is not None:
+            row.span = row.state.span
+            rest, row.state = row.grammar.complete(row.state)
+            ids += rest
+        row.ids += ids
+        row.pending = self.model.embed(torch.tensor([ids], device=self.model.device))[0]
+        return Move(span=span, hidden=states, token=None if row.span else token, opened=row.span)
+
+    def _choose(self, row: Row, logits: Tensor) -> int | None:
+        """The next token, or None for the end of the answer."""
+        spans = self.model.vocabulary.spans
+        missing = row.grammar.missing(row.state)
+        room = self.model.context - row.held - len(row.ids) - 1  # one place is for the end token
+        if len(row.ids) >= row.limit or room <= sum(len(spans[modality].ids) for modality in missing):
+            return spans[missing[0]].open if missing else None
+        token = row.grammar.choose(row.state, logits, row.pick, room)
+        return None if token == self.model.vocabulary.end else token
+
+
+def picker(temperature: float, top_p: float, rng: torch.Generator) -> Callable[[Tensor], int]:
+    """How a token is drawn from masked logits [vocabulary]: the likeliest at temperature 0, else nucleus sampling."""
+
+    def pick(logits: Tensor) -> int:
+        if temperature == 0:
+            return int(logits.argmax())
+        chances, order = torch.softmax(logits.double() / temperature, dim=-1).sort(descending=True, stable=True)
+        before = chances.cumsum(-1) - chances
+        chances = chances * (before < top_p)
+        point = torch.rand((), generator=rng, dtype=torch.float64) * chances.sum()
+        index = int((chances.cumsum(-1) <= point).sum())
+        return int(order[min(index, int((chances > 0).sum()) - 1)])
+
+    return pick
+
+
+class TextStream:
+    """Tokens to text as they come; a character of several tokens appears when it is whole."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.ids: list[int] = []
+        self.text = ""
+
+    def push(self, token: int) -> str:
+        """The text that `token` completes."""
+        self.ids.append(token)
+        return self._grow(final=False)
+
+    def close(self) -> str:
+        """What was held back."""
+        return self._grow(final=True)
+
+    def _grow(self, final: bool) -> str:
+        text = self.tokenizer.decode(self.ids, clean_up_tokenization_spaces=False)
+        if not final:
+            text = text.rstrip("\ufffd")  # the start of a character
+        if len(text) <= len(self.text):
+            return ""
+        new, self.text = text[len(self.text) :], text
+        return new

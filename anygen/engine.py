@@ -1,0 +1,532 @@
+"""The request path, whole: media in, one ordered answer out; streaming is the primitive."""
+
+from __future__ import annotations
+
+import math
+import queue
+import re
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from anygen.decoding import Decoding, Row, Session, TextStream, picker
+from anygen.error import RequestError
+from anygen.media import MODALITIES, Image, Message, Text, Value, messages
+from anygen.model import AnyGenModel
+from anygen.reply import Part, Reply
+from anygen.signals import Grammar
+from anygen.template import Rendered
+
+if TYPE_CHECKING:
+    from anygen.chat import Chat
+
+CACHED_MEDIA = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What a caller may choose per request; checked here, before anything is computed.
+
+    `to`: modalities that the answer must hold, and the only media that it may hold; text may accompany any of them.
+    `seed`: None draws one, which the reply names. Part k (from 1) of an answer is generated with seed + k - 1.
+    `steps`, `guidance`: of the generator; None takes the model's own. `temperature` 0 is greedy.
+    `edit`: True starts a generated picture from the latest picture of the conversation, False never does, "auto" does
+    when the last turn shows a picture or its text refers to one. `preview`: show every so many steps, 0 for never.
+    `budget`: the most media in one answer.
+    """
+
+    to: tuple[str, ...] | None = None
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    top_p: float = 1.0
+    edit: bool | str = "auto"
+    preview: int = 0
+    budget: int = 8
+
+    def __post_init__(self) -> None:
+        to = self.to
+        if to is not None:
+            to = (to,) if isinstance(to, str) else tuple(to)
+            for modality in to:
+                if modality not in MODALITIES:
+                    raise RequestError(f"to={modality!r}: modalities are {', '.join(MODALITIES)}")
+            object.__setattr__(self, "to", to or None)
+        if self.edit not in (True, False, "auto"):
+            raise RequestError(f'edit={self.edit!r}: choose True, False or "auto"')
+        for name, least, most in (
+            ("seed", 0, 2**62),
+            ("steps", 1, 1000),
+            ("guidance", 0, 100),
+            ("max_new_tokens", 1, 2**31),
+            ("temperature", 0, 100),
+            ("top_p", 0, 1),
+            ("preview", 0, 1000),
+            ("budget", 1, 1000),
+        ):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            whole = name not in ("guidance", "temperature", "top_p")
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+                raise RequestError(f"{name}={value!r}: {'a whole number' if whole else 'a number'} is needed")
+            if not least <= value <= most or (name == "top_p" and value == 0) or math.isnan(value):
+                raise RequestError(f"{name}={value} is outside of {least}..{most}")
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Options:
+        """Options from keywords; an unknown one is a RequestError."""
+        known = [option.name for option in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise RequestError(f"unknown option {name!r}; options are {', '.join(known)}")
+        return cls(**options)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One thing that happened to an answer. `index` is the part's place, from 1.
+
+    part.start: `modality`. text.delta: `text`. part.progress: `step` of `steps`. part.preview: `preview`.
+    part.done: `part`. Last comes reply.done, with the whole `reply`.
+    """
+
+    type: str
+    index: int = 0
+    modality: str | None = None
+    text: str = ""
+    step: int = 0
+    steps: int = 0
+    preview: Value | None = None
+    part: Part | None = None
+    reply: Reply | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A checked request: its rendering, the options with their seed drawn, and the picture that an edit starts from."""
+
+    rendered: Rendered
+    options: Options
+    grammar: Grammar
+    source: Image | None
+
+    @property
+    def seed(self) -> int:
+        assert self.options.seed is not None
+        return self.options.seed
+
+
+def load(
+    model: str | Path | None = None, device: str | torch.device | None = None, dtype: torch.dtype | str | None = None
+) -> Engine:
+    """Open a model: None is the bundled nano; else a preset's name, a folder, or a hub id `owner/name[@revision]`.
+
+    `device` None is a GPU if there is one. `dtype` None is float32 on a CPU and the model's own precision elsewhere.
+    """
+    began = time.perf_counter()
+    if isinstance(dtype, str):
+        found = getattr(torch, dtype, None)
+        if not isinstance(found, torch.dtype):
+            raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+        dtype = found
+    try:
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise RequestError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    opened = AnyGenModel.load(find(model), chosen, dtype)
+    return Engine(opened, load_seconds=time.perf_counter() - began)
+
+
+def find(model: str | Path | None) -> Path:
+    """The folder of a model, fetched from the hub if it is named by a hub id."""
+    from anygen import catalog
+    from anygen.model import locate
+
+    name = str(model)
+    if isinstance(model, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not Path(name).exists():
+        folder = locate(None, f"hub:{name}" if "@" in name else f"hub:{name}@main")
+        assert folder is not None
+        return folder
+    return catalog.find(model)
+
+
+def pipeline(model: str | Path | None = None, **options: Any) -> Any:
+    """The call shape of transformers' `pipeline("any-to-any")`; options as in `load`."""
+    from anygen.anytoany import AnyToAny
+
+    return AnyToAny(load(model, **options))
+
+
+class Engine:
+    """Answers requests with one model; a cache holds the media that it has encoded."""
+
+    def __init__(self, model: AnyGenModel, load_seconds: float = 0.0) -> None:
+        self.model = model.eval()
+        self.load_seconds = load_seconds
+        self._media: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._lock = threading.Lock()  # around the cache and the tokenizer, which servers share between threads
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.model.config.name
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Modalities that a request may hold."""
+        return ("text", *self.model.reads)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Modalities that an answer may hold."""
+        return ("text", *self.model.writes)
+
+    # --- the calls
+
+    def generate(self, request: Any, **options: Any) -> Reply:
+        """Answer a string, a part, a list of parts, or a list of chat messages. Options are those of `Options`."""
+        return consume(self.stream(request, **options))
+
+    def stream(self, request: Any, **options: Any) -> Iterator[Event]:
+        """The events of an answer as they happen. The request is checked at the call, computed in the stream."""
+        chat = messages(request)
+        session = Session()
+        return self.answer(session, self.ask(session, chat, Options.of(options)))
+
+    def generate_batch(
+        self, requests: Sequence[Any], *, seed: int | Sequence[int] | None = None, batch_size: int = 16, **options: Any
+    ) -> list[Reply]:
+        """Answer many requests together: one decode, one diffusion run per `batch_size`. `seed` is one for all, or one each.
+
+        A reply equals that of `generate` with the same seed, up to the rounding of batched arithmetic.
+        """
+        if batch_size < 1:
+            raise RequestError(f"batch_size={batch_size}: at least 1 is needed")
+        seeds = [seed] * len(requests) if seed is None or isinstance(seed, int) else list(seed)
+        if len(seeds) != len(requests):
+            raise RequestError(f"{len(requests)} requests need as many seeds, got {len(seeds)}")
+        asked = [
+            self.ask(Session(), messages(request), Options.of({**options, "seed": chosen}))
+            for request, chosen in zip(requests, seeds, strict=True)
+        ]
+        return [
+            reply
+            for start in range(0, len(asked), batch_size)
+            for reply in self._answer_batch(asked[start : start + batch_size])
+        ]
+
+    def chat(self, system: str | None = None, seed: int | None = None, **options: Any) -> Chat:
+        """A conversation. `options` are its defaults; turn k draws from seed + 1000 * k."""
+        from anygen.chat import Chat
+
+        return Chat(self, system=system, seed=seed, **options)
+
+    def story(self, idea: str, **options: Any) -> Any:
+        """An illustrated story (`anygen.story`)."""
+        from anygen.story import tell
+
+        return tell(self, idea, **options)
+
+    # --- before the LLM
+
+    def ask(self, session: Session, chat: Sequence[Message], options: Options, past: Sequence[Message] = ()) -> Asked:
+        """Check a request that continues `session`; `past` are the messages that the session holds already."""
+        if chat[-1].role != "user":
+            raise RequestError(f"the last message must be the user's, not the {chat[-1].role}'s")
+        if options.seed is None:
+            options = replace(options, seed=secrets.randbelow(2**31))
+        with self._lock:
+            rendered = self.model.render(chat, answer=True, begin=not session.ids)
+        grammar = Grammar(self.model.vocabulary, self.model.writes, options.to, options.budget)
+        spans = self.model.vocabulary.spans
+        needed = 1 + sum(len(spans[modality].ids) for modality in grammar.required)
+        total = len(session.ids) + len(rendered.ids)
+        if total + needed > self.model.context:
+            raise RequestError(
+                f"the request is {total} tokens long and its answer takes at least {needed}, "
+                f"but {self.name} holds {self.model.context}: shorten it, or start a new chat"
+            )
+        return Asked(rendered=rendered, options=options, grammar=grammar, source=edit_source(options.edit, past, chat))
+
+    @torch.no_grad()
+    def encode(self, medium: Value) -> Tensor:
+        """Projected embeddings [tokens, LLM width] of one medium, cached by content."""
+        key = (medium.type, medium.hash)
+        with self._lock:
+            if key in self._media:
+                self._media.move_to_end(key)
+                return self._media[key]
+        # one at a time: the same medium then has the same bits, whatever it was asked together with
+        embedding = self.model.project(medium.type, self.model.encode(medium.type, [medium]))[0]
+        with self._lock:
+            self._media[key] = embedding
+            if len(self._media) > CACHED_MEDIA:
+                self._media.popitem(last=False)
+        return embedding
+
+    def _row(self, session: Session, asked: Asked) -> Row:
+        """Put the request into the session and make the row that answers it."""
+        session.ids += asked.rendered.ids
+        session.media += [(medium.type, self.encode(medium)) for medium in asked.rendered.inputs]
+        options = asked.options
+        return Row(
+            grammar=asked.grammar,
+            pick=picker(options.temperature, options.top_p, torch.Generator().manual_seed(asked.seed)),
+            held=len(session.ids),
+            limit=options.max_new_tokens,
+            pending=session.pending(self.model),
+        )
+
+    # --- one answer
+
+    def answer(self, session: Session, asked: Asked) -> Iterator[Event]:
+        """The events of one answer; `session` holds it at the end, and is as before if the stream is left early."""
+        kept = (len(session.ids), len(session.media))
+        try:
+            yield from self._answer(session, asked)
+        except BaseException:
+            del session.ids[kept[0] :], session.media[kept[1] :]
+            session.cache = None
+            raise
+
+    @torch.no_grad()
+    def _start(self, session: Session, asked: Asked) -> tuple[Row, Decoding]:
+        row = self._row(session, asked)
+        decoding = Decoding(self.model, [row], session.cache)
+        session.cache = decoding.cache
+        return row, decoding
+
+    def _answer(self, session: Session, asked: Asked) -> Iterator[Event]:
+        began = time.perf_counter()
+        seconds = {"load": self.load_seconds}
+        row, decoding = self._start(session, asked)
+        prompt_tokens = row.held
+        parts: list[Part] = []
+        text: TextStream | None = None
+        text_began = began
+        while not row.finished:
+            (move,) = decoding.step()
+            assert move is not None
+            if move.span is not None:
+                yield from self._make(move.span, move.hidden, asked, parts)
+            if move.token is not None:
+                if text is None:
+                    text, text_began = TextStream(self.model.tokenizer), time.perf_counter()
+                    yield Event(type="part.start", index=len(parts) + 1, modality="text")
+                if delta := text.push(move.token):
+                    seconds.setdefault("first_text", time.perf_counter() - began)
+                    yield Event(type="text.delta", index=len(parts) + 1, modality="text", text=delta)
+            elif text is not None:
+                if delta := text.close():
+                    seconds.setdefault("first_text", time.perf_counter() - began)
+                    yield Event(type="text.delta", index=len(parts) + 1, modality="text", text=delta)
+                parts.append(text_part(len(parts) + 1, text.text, time.perf_counter() - text_began))
+                yield Event(type="part.done", index=len(parts), modality="text", part=parts[-1])
+                text = None
+        session.ids += [*row.ids, self.model.vocabulary.end]
+        seconds["total"] = time.perf_counter() - began
+        yield Event(type="reply.done", reply=self._reply(asked, parts, prompt_tokens, len(row.ids), seconds))
+
+    def _make(self, modality: str, hidden: Tensor, asked: Asked, parts: list[Part]) -> Iterator[Event]:
+        """Generate one medium in a thread, and pass on what it reports; the part is appended to `parts`."""
+        began = time.perf_counter()
+        index = len(parts) + 1
+        yield Event(type="part.start", index=index, modality=modality)
+        condition = self._condition(modality, hidden.unsqueeze(0))
+        seed = part_seed(asked.seed, index)
+        every = asked.options.preview
+
+        def work(report: Callable[[Event], None]) -> Value:
+            def on_step(step: int, steps: int, preview: Callable[[], list[Value]]) -> None:
+                report(Event(type="part.progress", index=index, modality=modality, step=step, steps=steps))
+                if every and step % every == 0 and step < steps:
+                    report(Event(type="part.preview", index=index, modality=modality, preview=preview()[0]))
+
+            generator = self.model.generator(modality)
+            return generator.generate(condition, [seed], on_step=on_step, **self._settings(modality, asked))[0]
+
+        value = yield from follow(work)
+        part = Part(index=index, type=modality, value=value, seed=seed, seconds=time.perf_counter() - began)
+        parts.append(part)
+        yield Event(type="part.done", index=index, modality=modality, part=part)
+
+    @torch.no_grad()
+    def _condition(self, modality: str, hidden: Tensor) -> Tensor:
+        return self.model.predict_condition(modality, hidden)
+
+    def _settings(self, modality: str, asked: Asked) -> dict[str, Any]:
+        """The keywords of `generate`: steps, guidance and, for an edit, the source with its strength."""
+        usual, options = self.model.config.generators[modality], asked.options
+        settings: dict[str, Any] = {
+            "steps": usual.steps if options.steps is None else options.steps,
+            "guidance": usual.guidance if options.guidance is None else options.guidance,
+        }
+        if modality == "image" and asked.source is not None and usual.edit_strength is not None:
+            settings |= {"source": asked.source, "strength": usual.edit_strength}
+        return settings
+
+    def _reply(
+        self, asked: Asked, parts: Sequence[Part], prompt_tokens: int, completion_tokens: int, seconds: dict[str, float]
+    ) -> Reply:
+        usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+        seconds.setdefault("first_text", seconds["total"])
+        return Reply(parts=tuple(parts), model=self.name, seed=asked.seed, usage=usage, seconds=seconds)
+
+    # --- many answers
+
+    @torch.no_grad()
+    def _answer_batch(self, batch: Sequence[Asked]) -> list[Reply]:
+        """All texts in one decode, then all media of one kind in one diffusion run."""
+        began = time.perf_counter()
+        rows = [self._row(Session(), asked) for asked in batch]
+        decoding = Decoding(self.model, rows)
+        drafts: list[list[Any]] = [[] for _ in batch]  # per answer: TextStream, or (modality, hidden states)
+        while not all(row.finished for row in rows):
+            for draft, move in zip(drafts, decoding.step(), strict=True):
+                if move is None:
+                    continue
+                if move.span is not None:
+                    draft.append((move.span, move.hidden))
+                if move.token is not None:
+                    if not draft or not isinstance(draft[-1], TextStream):
+                        draft.append(TextStream(self.model.tokenizer))
+                    draft[-1].push(move.token)
+        written = time.perf_counter() - began
+        made = self._make_batch(batch, drafts)
+        replies = []
+        for number, (asked, row, draft) in enumerate(zip(batch, rows, drafts, strict=True)):
+            parts = []
+            for index, item in enumerate(draft, 1):
+                if isinstance(item, TextStream):
+                    item.close()
+                    parts.append(text_part(index, item.text, written))
+                else:
+                    parts.append(made[number, index])
+            seconds = {"load": self.load_seconds, "first_text": written, "total": time.perf_counter() - began}
+            replies.append(self._reply(asked, parts, row.held, len(row.ids), seconds))
+        return replies
+
+    def _make_batch(self, batch: Sequence[Asked], drafts: Sequence[Sequence[Any]]) -> dict[tuple[int, int], Part]:
+        """Generate every medium of `drafts`; those with the same settings share a run."""
+        groups: dict[Any, list[tuple[int, int, Tensor]]] = {}
+        for number, (asked, draft) in enumerate(zip(batch, drafts, strict=True)):
+            for index, item in enumerate(draft, 1):
+                if not isinstance(item, TextStream):
+                    modality, hidden = item
+                    key = (modality, *sorted(self._settings(modality, asked).items()))
+                    groups.setdefault(key, []).append((number, index, hidden))
+        made = {}
+        for (modality, *settings), members in groups.items():
+            for start in range(0, len(members), len(batch)):
+                chunk = members[start : start + len(batch)]
+                began = time.perf_counter()
+                condition = self._condition(modality, torch.stack([hidden for *_, hidden in chunk]))
+                seeds = [part_seed(batch[number].seed, index) for number, index, _ in chunk]
+                values = self.model.generator(modality).generate(condition, seeds, **dict(settings))
+                seconds = time.perf_counter() - began
+                for (number, index, _), seed, value in zip(chunk, seeds, values, strict=True):
+                    made[number, index] = Part(index=index, type=modality, value=value, seed=seed, seconds=seconds)
+        return made
+
+
+def consume(events: Iterator[Event]) -> Reply:
+    """The reply at the end of a stream."""
+    reply = None
+    for event in events:
+        reply = event.reply
+    assert reply is not None
+    return reply
+
+
+def part_seed(seed: int, index: int) -> int:
+    """The seed of part `index`, from 1."""
+    return seed + index - 1
+
+
+def text_part(index: int, text: str, seconds: float) -> Part:
+    return Part(index=index, type="text", value=Text(text), seconds=seconds)
+
+
+class Abandoned(Exception):
+    """Raised inside a generator's thread when nobody reads its stream any more."""
+
+
+def follow(work: Callable[[Callable[[Event], None]], Any]) -> Generator[Event, None, Any]:
+    """Run `work(report)` in a thread, yield what it reports, return what it returns; leaving the stream stops it."""
+    reports: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    left = threading.Event()
+    result: list[Any] = []
+    failure: list[BaseException] = []
+
+    def report(event: Event) -> None:
+        if left.is_set():
+            raise Abandoned
+        reports.put(event)
+
+    def run() -> None:
+        try:
+            result.append(work(report))
+        except BaseException as error:
+            failure.append(error)
+        finally:
+            reports.put(None)
+
+    thread = threading.Thread(target=run, name="anygen-generator", daemon=True)
+    thread.start()
+    try:
+        while (event := reports.get()) is not None:
+            yield event
+    finally:
+        left.set()
+        thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+# --- which picture an edit starts from
+
+REFERS = re.compile(
+    r"\b(it|its|this|that|them|these|those|same|again|instead|now|picture|image|photo|drawing|scene|one)\b", re.IGNORECASE
+)
+ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1, "latest": -1, "previous": -1}
+ORDINAL = re.compile(
+    rf"\b({'|'.join(ORDINALS)})\b(?:\s+\w+)?\s+(?:picture|image|photo|drawing|scene|one)\b", re.IGNORECASE
+)
+
+
+def edit_source(edit: bool | str, past: Sequence[Message], chat: Sequence[Message]) -> Image | None:
+    """The picture that a generated one starts from, or None: see `Options.edit`."""
+    if edit is False:
+        return None
+    seen = [part for message in (*past, *chat) for part in message.parts if isinstance(part, Image)]
+    if not seen:
+        if edit is True:
+            raise RequestError("edit=True needs a picture in the request or earlier in the conversation")
+        return None
+    turn = chat[-1].parts
+    shown = [part for part in turn if isinstance(part, Image)]
+    text = " ".join(part.text for part in turn if isinstance(part, Text))
+    if shown:
+        return shown[-1]
+    if named := ORDINAL.search(text):
+        place = ORDINALS[named.group(1).lower()]
+        if -1 <= place < len(seen):
+            return seen[place]
+    if edit is True or REFERS.search(text):
+        return seen[-1]
+    return None
+
+

@@ -1,0 +1,23 @@
+"""What all tests share: nothing from the network, and the same examples every time."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+import hypothesis
+
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True, database=None, max_examples=40)
+hypothesis.settings.load_profile("same")
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model; copy it before changing it."""
+    from anygen.testing import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")

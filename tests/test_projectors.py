@@ -1,0 +1,95 @@
+"""Projectors: shapes, the order of merged patches, scale, and strict descriptions."""
+
+import pytest
+import torch
+
+from anygen.error import ModelError
+from anygen.projectors import (
+    INPUT_PROJECTORS,
+    OUTPUT_PROJECTORS,
+    MlpConfig,
+    QueryConfig,
+    ResamplerConfig,
+    build,
+    describe,
+    merge_patches,
+)
+
+INPUTS = {
+    "linear": {"tokens_in": 16, "width_in": 6, "width_out": 10},
+    "mlp": {"tokens_in": 16, "width_in": 6, "width_out": 10, "hidden": 12, "merge": 2},
+    "resampler": {"tokens_in": 16, "width_in": 6, "width_out": 10, "queries": 5, "width": 8, "heads": 2},
+}
+OUTPUTS = {
+    "linear": {"count": 3, "width_in": 10, "length": 7, "width_out": 6},
+    "query": {"count": 3, "width_in": 10, "length": 7, "width_out": 6, "width": 8, "heads": 2, "feedforward": 16},
+}
+
+
+@pytest.mark.parametrize("kind", INPUT_PROJECTORS)
+def test_every_input_projector_keeps_its_promise(kind: str):
+    projector = build(INPUT_PROJECTORS, {"type": kind, **INPUTS[kind]}, "here")
+    out = projector(torch.randn(2, 16, 6))
+    assert out.shape == (2, projector.tokens, 10)
+    again = build(INPUT_PROJECTORS, describe(INPUT_PROJECTORS, projector), "here")
+    assert again.config == projector.config
+    out.sum().backward()
+    assert all(parameter.grad is not None for parameter in projector.parameters())
+
+
+@pytest.mark.parametrize("kind", OUTPUT_PROJECTORS)
+def test_every_output_projector_keeps_its_promise(kind: str):
+    projector = build(OUTPUT_PROJECTORS, {"type": kind, **OUTPUTS[kind]}, "here")
+    hidden = torch.randn(4, 3, 10)
+    out = projector(hidden)
+    assert out.shape == (4, 7, 6)
+    assert not torch.allclose(out[:, 0], out[:, 1])  # queries are not born equal
+    torch.testing.assert_close(projector(hidden[1:2]), out[1:2])
+    assert set(dict(projector.named_buffers())) == {"condition_mean", "condition_std"}
+    again = build(OUTPUT_PROJECTORS, describe(OUTPUT_PROJECTORS, projector), "here")
+    assert again.config == projector.config
+
+
+def test_merging_takes_squares_row_by_row():
+    grid = torch.arange(16.0).view(1, 16, 1)
+    assert merge_patches(grid, 2)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    assert merge_patches(grid, 1) is grid
+
+
+def test_output_has_the_scale_of_the_conditions():
+    projector = build(OUTPUT_PROJECTORS, {"type": "query", **OUTPUTS["query"]}, "here")
+    conditions = torch.randn(64, 7, 6) * torch.linspace(0, 30, 7).view(-1, 1) + 5
+    projector.measure(conditions)
+    torch.testing.assert_close(projector.condition_mean, conditions.mean(0))
+    assert (projector.condition_std > 0).all()
+    torch.testing.assert_close(projector.condition_std[1:], conditions.std(0)[1:])
+    unit = projector.predict(torch.zeros(1, 3, 10))
+    torch.testing.assert_close(
+        projector(torch.zeros(1, 3, 10)), unit * projector.condition_std + projector.condition_mean
+    )
+    with pytest.raises(ModelError, match=r"\[1, 7, 6\]"):
+        projector.measure(conditions[:1])
+
+
+def test_signal_embeddings_are_added_only_if_asked():
+    values = {"type": "query", **OUTPUTS["query"], "add_embeddings": True}
+    projector = build(OUTPUT_PROJECTORS, values, "here")
+    hidden, embeddings = torch.randn(2, 3, 10), torch.randn(3, 10)
+    torch.testing.assert_close(projector(hidden, embeddings), projector(hidden + embeddings, torch.zeros(3, 10)))
+    with pytest.raises(ModelError, match="none were given"):
+        projector(hidden)
+
+
+def test_descriptions_are_strict():
+    with pytest.raises(ModelError, match="unknown key 'colour'"):
+        build(INPUT_PROJECTORS, {"type": "linear", **INPUTS["linear"], "colour": 1}, "here")
+    with pytest.raises(ModelError, match="missing key 'width_in'"):
+        build(INPUT_PROJECTORS, {"type": "linear", "tokens_in": 1, "width_out": 1}, "here")
+    with pytest.raises(ModelError, match="no projector type 'magic'; types are linear, mlp, resampler"):
+        build(INPUT_PROJECTORS, {"type": "magic"}, "here")
+    with pytest.raises(ModelError, match="15 tokens are not a square grid"):
+        MlpConfig(tokens_in=15, width_in=1, width_out=1, hidden=1, merge=2)
+    with pytest.raises(ModelError, match="width 9 is not a multiple of heads 2"):
+        ResamplerConfig(tokens_in=4, width_in=1, width_out=1, queries=1, width=9, heads=2)
+    with pytest.raises(ModelError, match="count is 0"):
+        QueryConfig(count=0, width_in=1, length=1, width_out=1)
