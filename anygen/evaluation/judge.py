@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 import torch.nn.functional as F
@@ -24,10 +25,10 @@ class JudgeOptions:
 
     shortlist: int = 32  # sprites that are tried at full resolution
     explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
-    pale: float = 0.02  # mean squared difference below which that share rises, up to `plain` for none
+    pale: float = 0.01  # mean squared difference below which that share rises, up to `plain` for none
     plain: float = 0.85  # share from which on several things are taken out in one round
-    error: float = 0.03  # largest mean squared error of a sprite, colours in 0..1
-    contrast: float = 0.0012  # least mean squared difference from the backdrop, colours in 0..1
+    error: float = 0.05  # largest mean squared error of a sprite, colours in 0..1
+    contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.5  # least share of the uncovered pixels that the backdrop explains
@@ -202,30 +203,46 @@ class Judge:
         return found
 
     def _revise(self, x: Tensor, canvas: Tensor, free: Tensor, found: list[list[_Found]]) -> None:
-        """Look once more in front of what was found, and drop what the rest explains without it."""
+        """Put what overlaps in its best order, look once more in front of it, and drop what the rest explains without it."""
+        found[:] = [self._ordered(things, x[i], canvas[i]) for i, things in enumerate(found)]
         whole = torch.stack([self._compose(canvas[i], things) for i, things in enumerate(found)])
         unsure = [i for i, things in enumerate(found) if things and self._restless(x[i] - whole[i])]
         if unsure:
             picks = self._best(x[unsure], whole[unsure], torch.ones_like(free[unsure]), self.options.on_top)
             for i, new in zip(unsure, picks, strict=True):
-                found[i][:0] = new[:1]
                 for item in new[:1]:
                     self._cover(free[i], item)
+                    found[i] = self._ordered([item, *found[i]], x[i], canvas[i])
         for i, things in enumerate(found):
-            if any(self._touch(a, b) for a in things for b in things if a is not b):
+            if self._overlap(things):
                 for item in sorted(things, key=lambda item: item.share):
                     if self._share(item, things, x[i], canvas[i]) < self.options.needed:
                         things.remove(item)
             del things[_MOST:]
 
+    def _overlap(self, things: list[_Found]) -> bool:
+        return any(self._touch(a, b) for a in things for b in things if a is not b)
+
+    def _ordered(self, things: list[_Found], x: Tensor, canvas: Tensor) -> list[_Found]:
+        """The things from front to back as the picture shows them."""
+        if not self._overlap(things):
+            return things
+        return min(map(list, permutations(things)), key=lambda order: float((x - self._compose(canvas, order)).square().sum()))
+
     def _share(self, item: _Found, things: list[_Found], x: Tensor, canvas: Tensor) -> float:
-        """How much of the error around an item goes away by adding it to the other things."""
+        """How much of the error around an item goes away by adding it to the others; 0 when they hide or replace it."""
         without = (x - self._compose(canvas, [other for other in things if other is not item])).square().sum(0)
         drawn = (x - self._compose(canvas, things)).square().sum(0)
+        free = torch.ones(1, self.size, self.size)
+        for other in things[: things.index(item)]:
+            self._cover(free, other)
         target, source = self._windows(item)
         inside = self._inside[(item.filter, 0, *source)]
-        before = float((inside * without[target]).sum())
-        return 1 - float((inside * drawn[target]).sum()) / max(before, 1e-6)
+        area = float((inside * free[0][target]).sum())
+        before, after = float((inside * without[target]).sum()), float((inside * drawn[target]).sum())
+        if area < self.options.visible * float(inside.sum()) or before - after < 3 * self.options.contrast * area:
+            return 0.0
+        return 1 - after / max(before, 1e-6)
 
     def _restless(self, difference: Tensor) -> bool:
         """Whether [3, size, size] differs from nothing by enough somewhere to hold a thing."""
@@ -301,9 +318,11 @@ class Judge:
         return a.top < b.top + two and b.top < a.top + one and a.left < b.left + two and b.left < a.left + one
 
     def _cover(self, free: Tensor, item: _Found) -> None:
-        """Take a found thing's pixels out of [1, size, size]."""
+        """Take a found thing's pixels, and a rim of one more, out of [1, size, size]."""
         target, source = self._windows(item)
-        free[(slice(None), *target)] *= self._alpha[item.filter][(slice(None), *source)] < 0.05
+        covered = torch.zeros_like(free)
+        covered[(slice(None), *target)] = (self._alpha[item.filter][(slice(None), *source)] >= 0.05).float()
+        free *= 1 - F.max_pool2d(covered[None], 3, 1, 1)[0]
 
     def _seen(self, item: _Found) -> Seen:
         thing, size, side = self._kinds[item.filter]
