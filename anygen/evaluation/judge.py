@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import permutations
 
 import torch
 import torch.nn.functional as F
@@ -13,28 +14,33 @@ from anygen.playground.compositor import Compositor
 from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_of
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 
-_COARSE = 32  # side of the canvas on which every sprite is tried everywhere
 _GROUND = 16  # side of the canvas on which backdrops are compared
 _MOST = 4  # things that a scene can hold
+_SOFT = torch.tensor([1.0, 2.0, 1.0]) / 4  # the blur through which pictures and sprites are compared
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JudgeOptions:
     """Thresholds, tuned on training scenes (clean and degraded) only."""
 
-    shortlist: int = 16  # sprites that are tried again at full resolution
-    strictness: float = 2.0  # how much an unexplained squared error weighs against an explained one
-    explained: float = 0.55  # least share of the squared error against the backdrop that a sprite must explain
-    error: float = 0.03  # largest mean squared error of a sprite, colours in 0..1
-    contrast: float = 0.0008  # least mean squared difference from the backdrop, colours in 0..1
+    shortlist: int = 32  # sprites that are tried at full resolution
+    explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
+    pale: float = 0.01  # mean squared difference below which that share rises, up to `plain` for none
+    plain: float = 0.85  # share from which on several things are taken out in one round
+    error: float = 0.05  # largest mean squared error of a sprite, colours in 0..1
+    contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.5  # least share of the uncovered pixels that the backdrop explains
+    quiet: float = 0.0005  # mean squared difference in a window below which nothing is left to be found
+    on_top: float = 0.75  # least share for a thing found in front of others after them
+    needed: float = 0.5  # share of its place that a thing must explain when all others are there
+    cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """A thing that the judge found: its name, its size's name, its centre as shares of the canvas, and how well it fits (0..1)."""
+    """A thing found: its name, its size's name, its centre as shares of the canvas, how much of its place it explains."""
 
     thing: str
     size: str
@@ -45,199 +51,283 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What a picture shows: things from front to back as they were found, and the backdrop (None when it is like none)."""
+    """What a picture shows: things in the order in which they were found, and the backdrop (None when it is like none)."""
 
     things: tuple[Seen, ...]
     backdrop: str | None
     backdrop_score: float
 
 
-class _Bank:
-    """The sprites of one size: `colour` premultiplied [things, 3, side, side], `alpha` [things, 1, side, side], 0..1."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Found:
+    filter: int
+    top: int
+    left: int
+    share: float
 
-    def __init__(self, name: str, compositor: Compositor) -> None:
-        self.name, self.side = name, compositor.sides[name]
-        sprites = torch.stack([compositor.sprite(thing.name, name) for thing in THINGS]).float() / 255
-        self.alpha = sprites[:, 3:]
-        self.colour = sprites[:, :3] * self.alpha
-        self.straight = sprites[:, :3]
+
+def _soften(x: Tensor) -> Tensor:
+    """Binomial blur of [n, channels, height, width] that keeps the edges' values."""
+    channels = x.shape[1]
+    x = F.conv2d(F.pad(x, (1, 1, 0, 0), mode="replicate"), _SOFT.view(1, 1, 1, 3).repeat(channels, 1, 1, 1), groups=channels)
+    return F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), _SOFT.view(1, 1, 3, 1).repeat(channels, 1, 1, 1), groups=channels)
+
+
+def _wrap(planes: Tensor) -> Tensor:
+    """[..., size + 2, size + 2] with the origin at (1, 1) to a torus of `size` pixels with the origin at (0, 0)."""
+    core = planes[..., 1:-1, 1:-1].clone()
+    core[..., -1, :] += planes[..., 0, 1:-1]
+    core[..., :, -1] += planes[..., 1:-1, 0]
+    core[..., -1, -1] += planes[..., 0, 0]
+    return core
+
+
+def _spectra(sprites: Tensor) -> Tensor:
+    """Spectra of what a sprite is correlated with: [filters, 4, size, size] to complex [filters, 10, frequencies]."""
+    colour, alpha = sprites[:, :3], sprites[:, 3:]
+    square = colour.square().sum(1, keepdim=True)
+    planes = torch.cat([colour, alpha, square, colour * alpha, alpha**2, (alpha > 0.1).float()], 1)
+    return torch.fft.rfft2(planes).conj().resolve_conj().flatten(2)
+
+
+def _legal(size: int, sides: Tensor) -> Tensor:
+    """Where a sprite of each side may begin: bool [filters, size, size]."""
+    fits = torch.arange(size)[None] <= size - sides[:, None]
+    return fits[:, :, None] & fits[:, None, :]
+
+
+def _queries(x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
+    """Spectra of what the sprites are correlated with: complex [n, 10, frequencies]; the first nine give the gain."""
+    change = free * (x - canvas)
+    total = lambda t: t.sum(1, keepdim=True)  # noqa: E731
+    planes = [2 * change, -2 * total(change * canvas), -free, 2 * free * canvas, -free * total(canvas * canvas)]
+    return torch.fft.rfft2(torch.cat([*planes, total(change * (x - canvas))], 1)).flatten(2)
+
+
+def _score(gain: Tensor, against: Tensor, legal: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Products of spectra to maps [..., size, size]: the score of a place, and the share of the error that goes away."""
+    both = torch.fft.irfft2(torch.stack([gain, against]).unflatten(-1, (size, size // 2 + 1)), s=(size, size))
+    share = (both[0] / both[1].clamp_min(1e-3)).clamp_(0, 1)
+    return both[0].mul_(share**4).mul_(legal), share
 
 
 class Judge:
     """Finds up to four things and the backdrop in pictures of the playground.
 
     Analysis by synthesis: the backdrop is the variant that most pixels agree with; then, again and again, the sprite
-    that best explains what the backdrop does not (all sprites, sizes and positions by FFT on a coarse canvas, the best
-    few at full resolution) is taken out, until none explains enough.
+    (any thing, size and place, all tried by FFT) that best explains how the picture differs from the backdrop is taken
+    out, until none explains enough. The picture is I, the backdrop C, a sprite A (premultiplied) with alpha a, and w is
+    what nothing found so far covers. Before: sum w (I - C)^2; after: sum w (I - A - (1 - a) C)^2, over the sprite.
     """
 
     def __init__(self, size: int = 64, *, options: JudgeOptions | None = None) -> None:
-        if size % _COARSE:
-            raise RequestError(f"the judge looks at canvases of a multiple of {_COARSE} pixels, not {size}")
         self.size, self.options = size, options or JudgeOptions()
         compositor = Compositor(size)
-        self._banks = [_Bank(name, compositor) for name in SIZES]
-        ground = torch.stack([compositor.backdrop(name, i) for name in BACKDROPS for i in range(VARIANTS)]).float() / 255
-        self._ground = ground  # [backdrops * VARIANTS, 3, size, size]
-        self._small_ground = F.adaptive_avg_pool2d(ground, _GROUND).flatten(1)
-        self._filters()
-
-    def _filters(self) -> None:
-        """Spectra of all sprites on the coarse canvas: complex [frequencies, 5, filters]; where each may stand."""
-        step = self.size // _COARSE
-        planes, limits = [], []
-        for bank in self._banks:
-            alpha, colour = F.avg_pool2d(bank.alpha, step), F.avg_pool2d(bank.colour, step)
-            square = (colour**2).sum(1, keepdim=True) / alpha.clamp_min(1e-3)
-            side = bank.side // step
-            planes.append(F.pad(torch.cat([colour, alpha, square], 1), (0, _COARSE - side, 0, _COARSE - side)))
-            limits += [_COARSE - side] * len(THINGS)
-        spectrum = torch.fft.rfft2(torch.cat(planes)).conj()  # [filters, 5, 32, 17]
-        self._spectra = spectrum.flatten(2).permute(2, 1, 0).contiguous()
-        line = torch.arange(_COARSE)
-        fits = line[None] <= torch.tensor(limits)[:, None]
-        self._legal = fits[:, :, None] & fits[:, None, :]  # [filters, 32, 32]
+        bank = [compositor.backdrop(name, variant) for name in BACKDROPS for variant in range(VARIANTS)]
+        self._ground = _soften(torch.stack(bank).float() / 255)  # [backdrops * VARIANTS, 3, size, size]
+        self._small_ground = F.adaptive_avg_pool2d(self._ground, _GROUND).flatten(2)
+        self._kinds = [(thing.name, name, compositor.sides[name]) for name in SIZES for thing in THINGS]
+        sprites = []
+        for thing, name, side in self._kinds:
+            sprite = compositor.sprite(thing, name).float() / 255
+            premultiplied = torch.cat([sprite[:3] * sprite[3:], sprite[3:]])
+            sprites.append(F.pad(premultiplied, (1, size + 1 - side, 1, size + 1 - side)))
+        soft = _soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
+        self._colour, self._alpha = soft[:, :3], soft[:, 3:]  # [filters, 3 and 1, size + 2, size + 2]
+        self._inside = (self._alpha > 0.1).float()
+        sides = torch.tensor([side for _, _, side in self._kinds])
+        wrapped = _wrap(soft)
+        self._fine, self._coarse = _spectra(wrapped), _spectra(F.avg_pool2d(wrapped, 2)).permute(2, 1, 0).contiguous()
+        self._fine_legal, self._coarse_legal = _legal(size, sides), _legal(size // 2, sides // 2)
 
     @torch.no_grad()
     def look(self, images: Tensor) -> list[Verdict]:
         """What each picture shows. images: uint8 [n, 3, height, width] of any size."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise RequestError(f"the judge looks at uint8 [n, 3, height, width], not {images.dtype} {tuple(images.shape)}")
-        verdicts = []
-        for chunk in images.split(16):
+        verdicts: list[Verdict] = []
+        for chunk in images.split(8):
             x = chunk.float() / 255
             if x.shape[-2:] != (self.size, self.size):
                 x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-            verdicts += self._look(x.clamp(0, 1))
+            verdicts += self._look(_soften(x))
         return verdicts
 
     def _look(self, x: Tensor) -> list[Verdict]:
-        n = len(x)
-        free = torch.ones(n, 1, self.size, self.size)
+        free = torch.ones(len(x), 1, self.size, self.size)
         ground, _ = self._backdrop(x, free)
-        found = self._things(x, ground)
-        for i in range(n):
-            for item in found[i]:
-                self._cover(free[i], item)
+        found = self._things(self._uncast(x, ground, free), ground, free)
         again, share = self._backdrop(x, free)
-        moved = [i for i in range(n) if again[i] != ground[i]]
+        moved = (again != ground).nonzero()[:, 0].tolist()
         if moved:
-            for i, things in zip(moved, self._things(x[moved], again[moved]), strict=True):
+            rest = self._uncast(x[moved], again[moved], free[moved])
+            for i, things in zip(moved, self._things(rest, again[moved], torch.ones_like(free[moved])), strict=True):
                 found[i] = things
         verdicts = []
-        for i in range(n):
+        for i, things in enumerate(found):
             name = BACKDROPS[int(again[i]) // VARIANTS] if share[i] >= self.options.backdrop else None
-            seen = tuple(self._seen(item) for item in found[i])
+            seen = tuple(self._seen(item) for item in things)
             verdicts.append(Verdict(things=seen, backdrop=name, backdrop_score=round(float(share[i]), 4)))
         return verdicts
 
     def _backdrop(self, x: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         """Index of the best variant and the share of the free pixels that it explains: [n], [n]."""
-        small = F.adaptive_avg_pool2d(x, _GROUND).flatten(1).view(len(x), 1, 3, -1)
+        small = F.adaptive_avg_pool2d(x, _GROUND).flatten(2)[:, None]
         weight = F.adaptive_avg_pool2d(free, _GROUND).flatten(1)[:, None]
-        error = (small - self._small_ground.view(1, -1, 3, _GROUND**2)).square().mean(2)  # [n, variants, pixels]
+        error = (small - self._small_ground).square().mean(2)  # [n, variants, pixels]
         cost = (error.clamp_max(self.options.outlier) * weight).sum(-1)
         best = cost.argmin(1)
-        held = (error.gather(1, best[:, None, None].expand(-1, 1, error.shape[-1])) < self.options.outlier) * weight
-        return best, held.sum(-1)[:, 0] / weight.sum(-1)[:, 0].clamp_min(1e-6)
+        held = (error[torch.arange(len(x)), best] < self.options.outlier) * weight[:, 0]
+        return best, held.sum(-1) / weight[:, 0].sum(-1).clamp_min(1e-6)
 
-    def _things(self, x: Tensor, ground: Tensor) -> list[list[tuple]]:
-        """Greedy search, all pictures at once. Gives (bank, thing, top, left, score) lists."""
-        n = len(x)
-        canvas, free = self._ground[ground], torch.ones(n, 1, self.size, self.size)
-        found: list[list[tuple]] = [[] for _ in range(n)]
-        active = list(range(n))
-        for _ in range(_MOST):
-            if not active:
-                break
-            picks = self._best(x[active], canvas[active], free[active])
-            still = []
-            for i, pick in zip(active, picks, strict=True):
-                if pick is None:
-                    continue
-                found[i].append(pick)
-                self._cover(free[i], pick)
-                still.append(i)
-            active = still
+    def _uncast(self, x: Tensor, ground: Tensor, free: Tensor) -> Tensor:
+        """The picture without its colour cast: the median difference from the backdrop where it is backdrop."""
+        difference = x - self._ground[ground]
+        backdrop = (difference.square().mean(1, keepdim=True) < self.options.outlier) & (free > 0.5)
+        cast = difference.masked_fill(~backdrop, math.nan).flatten(2).nanmedian(-1).values.nan_to_num()
+        return x - cast.clamp(-self.options.cast, self.options.cast)[..., None, None]
+
+    def _things(self, x: Tensor, ground: Tensor, free: Tensor) -> list[list[_Found]]:
+        """Greedy search, all pictures at once; what is found is taken out of `free`."""
+        canvas = self._ground[ground]
+        found: list[list[_Found]] = [[] for _ in x]
+        active = list(range(len(x)))
+        while active := [i for i in active if self._restless(free[i] * (x[i] - canvas[i]))]:
+            picks = self._best(x[active], canvas[active], free[active], self.options.explained)
+            for i, new in zip(active, picks, strict=True):
+                for item in new[: _MOST - len(found[i])]:
+                    found[i].append(item)
+                    self._cover(free[i], item)
+            active = [i for i, new in zip(active, picks, strict=True) if new and len(found[i]) < _MOST]
+        self._revise(x, canvas, free, found)
         return found
 
-    def _coarse(self, x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
-        """Score of every filter at every coarse position: [n, filters, 32, 32]."""
-        step, weight = self.size // _COARSE, 1 + self.options.strictness
-        w = F.avg_pool2d(free, step)
-        small, behind = F.avg_pool2d(x, step), F.avg_pool2d(canvas, step)
-        against = w * (small - behind).square().sum(1, keepdim=True)
-        maps = torch.cat([2 * weight * w * small, against - weight * w * small.square().sum(1, keepdim=True), -weight * w], 1)
-        spectrum = torch.fft.rfft2(maps).flatten(2).permute(2, 0, 1)  # [frequencies, n, 5]
-        product = torch.bmm(spectrum, self._spectra).permute(1, 2, 0)  # [n, filters, frequencies]
-        score = torch.fft.irfft2(product.unflatten(2, (_COARSE, _COARSE // 2 + 1)), s=(_COARSE, _COARSE))
-        return score.masked_fill(~self._legal, -math.inf)
+    def _revise(self, x: Tensor, canvas: Tensor, free: Tensor, found: list[list[_Found]]) -> None:
+        """Put what overlaps in its best order, look once more in front of it, and drop what the rest explains without it."""
+        found[:] = [self._ordered(things, x[i], canvas[i]) for i, things in enumerate(found)]
+        whole = torch.stack([self._compose(canvas[i], things) for i, things in enumerate(found)])
+        unsure = [i for i, things in enumerate(found) if things and self._restless(x[i] - whole[i])]
+        if unsure:
+            picks = self._best(x[unsure], whole[unsure], torch.ones_like(free[unsure]), self.options.on_top)
+            for i, new in zip(unsure, picks, strict=True):
+                for item in new[:1]:
+                    self._cover(free[i], item)
+                    found[i] = self._ordered([item, *found[i]], x[i], canvas[i])
+        for i, things in enumerate(found):
+            if self._overlap(things):
+                for item in sorted(things, key=lambda item: item.share):
+                    if self._share(item, things, x[i], canvas[i]) < self.options.needed:
+                        things.remove(item)
+            del things[_MOST:]
 
-    def _best(self, x: Tensor, canvas: Tensor, free: Tensor) -> list[tuple | None]:
-        """The best thing in each picture that is still to be found, or None."""
-        n, step = len(x), self.size // _COARSE
-        score = self._coarse(x, canvas, free).flatten(2)
-        height, place = score.max(-1)  # [n, filters]
-        filters = height.topk(self.options.shortlist, dim=1).indices
-        place = place.gather(1, filters)
-        bank_of, thing_of = filters // len(THINGS), filters % len(THINGS)
-        top, left = place // _COARSE * step, place % _COARSE * step
-        best: list[tuple | None] = [None] * n
-        for number, bank in enumerate(self._banks):
-            image, slot = (bank_of == number).nonzero(as_tuple=True)
-            if not len(image):
-                continue
-            fine = self._fine(bank, thing_of[image, slot], image, top[image, slot], left[image, slot], x, canvas, free)
-            for row in zip(image.tolist(), thing_of[image, slot].tolist(), *fine, strict=True):
-                i, thing, y, z, value, share, good = row
-                if good and (best[i] is None or value > best[i][5]):
-                    best[i] = (number, thing, y, z, share, value)
-        return best
+    def _overlap(self, things: list[_Found]) -> bool:
+        return any(self._touch(a, b) for a in things for b in things if a is not b)
 
-    def _fine(
-        self, bank: _Bank, things: Tensor, image: Tensor, top: Tensor, left: Tensor, x: Tensor, canvas: Tensor, free: Tensor
-    ) -> tuple[list, ...]:
-        """Candidates of one size at full resolution around their coarse places: top, left, value, share explained, good."""
-        options, side, reach = self.options, bank.side, self.size // _COARSE
-        offset = torch.arange(-reach, reach + 1)
-        y = (top[:, None] + offset).clamp(0, self.size - side)  # [m, r]
-        z = (left[:, None] + offset).clamp(0, self.size - side)
-        line = torch.arange(side)
-        rows = (y[:, :, None] + line)[:, :, None, :, None]  # [m, r, 1, side, 1]
-        columns = (z[:, :, None] + line)[:, None, :, None, :]  # [m, 1, r, 1, side]
-        stacked = torch.cat([x, free, ((x - canvas) ** 2).sum(1, keepdim=True)], 1).permute(0, 2, 3, 1)
-        patch = stacked[image[:, None, None, None, None], rows, columns]  # [m, r, r, side, side, 5]
-        alpha = bank.alpha[things, 0][:, None, None] * patch[..., 3]  # [m, r, r, side, side]
-        sprite = bank.straight[things].permute(0, 2, 3, 1)[:, None, None]
-        missed = (alpha * (patch[..., :3] - sprite).square().sum(-1)).sum((-1, -2))  # [m, r, r]
-        against = (alpha * patch[..., 4]).sum((-1, -2))
-        area = alpha.sum((-1, -2))
-        value = (against - (1 + options.strictness) * missed).flatten(1)
-        best = value.argmax(1, keepdim=True)
-        pick = lambda t: t.flatten(1).gather(1, best)[:, 0]  # noqa: E731
-        missed, against, area = pick(missed), pick(against), pick(area)
-        share = 1 - missed / against.clamp_min(1e-6)
-        whole = bank.alpha[things].sum((1, 2, 3))
-        good = (
-            (share > options.explained)
-            & (missed < 3 * options.error * area)
-            & (against > 3 * options.contrast * area)
-            & (area > options.visible * whole)
-        )
-        width = 2 * reach + 1
-        y, z = y.gather(1, best // width)[:, 0], z.gather(1, best % width)[:, 0]
-        return y.tolist(), z.tolist(), pick(value).tolist(), share.tolist(), good.tolist()
+    def _ordered(self, things: list[_Found], x: Tensor, canvas: Tensor) -> list[_Found]:
+        """The things from front to back as the picture shows them."""
+        if not self._overlap(things):
+            return things
+        return min(map(list, permutations(things)), key=lambda order: float((x - self._compose(canvas, order)).square().sum()))
 
-    def _cover(self, free: Tensor, item: tuple) -> None:
-        """Take a found thing's pixels out of [1, size, size]."""
-        bank, top, left = self._banks[item[0]], item[2], item[3]
-        free[:, top : top + bank.side, left : left + bank.side] *= 1 - bank.alpha[item[1]]
+    def _share(self, item: _Found, things: list[_Found], x: Tensor, canvas: Tensor) -> float:
+        """How much of the error around an item goes away by adding it to the others; 0 when they hide or replace it."""
+        without = (x - self._compose(canvas, [other for other in things if other is not item])).square().sum(0)
+        drawn = (x - self._compose(canvas, things)).square().sum(0)
+        free = torch.ones(1, self.size, self.size)
+        for other in things[: things.index(item)]:
+            self._cover(free, other)
+        target, source = self._windows(item)
+        inside = self._inside[(item.filter, 0, *source)]
+        area = float((inside * free[0][target]).sum())
+        before, after = float((inside * without[target]).sum()), float((inside * drawn[target]).sum())
+        if area < self.options.visible * float(inside.sum()) or before - after < 3 * self.options.contrast * area:
+            return 0.0
+        return 1 - after / max(before, 1e-6)
 
-    def _seen(self, item: tuple) -> Seen:
-        bank = self._banks[item[0]]
-        half = bank.side / 2
-        x, y = (item[3] + half) / self.size, (item[2] + half) / self.size
-        return Seen(thing=THINGS[item[1]].name, size=bank.name, x=x, y=y, score=round(item[4], 4))
+    def _restless(self, difference: Tensor) -> bool:
+        """Whether [3, size, size] differs from nothing by enough somewhere to hold a thing."""
+        return float(F.avg_pool2d(difference.square().mean(0)[None], 12, 4).max()) > self.options.quiet
+
+    def _compose(self, canvas: Tensor, things: list[_Found]) -> Tensor:
+        """The things over the backdrop [3, size, size], the first in front."""
+        canvas = canvas.clone()
+        for item in reversed(things):
+            target, source = self._windows(item)
+            alpha, colour = self._alpha[item.filter][(slice(None), *source)], self._colour[item.filter][(slice(None), *source)]
+            canvas[(slice(None), *target)] = colour + (1 - alpha) * canvas[(slice(None), *target)]
+        return canvas
+
+    def _windows(self, item: _Found) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Where an item's blurred sprite stands on the canvas, and which part of the sprite's own plane that is."""
+        side = self._kinds[item.filter][2]
+        top, left = max(0, item.top - 1), max(0, item.left - 1)
+        bottom, right = min(self.size, item.top + side + 1), min(self.size, item.left + side + 1)
+        y, x = 1 - item.top, 1 - item.left
+        return (slice(top, bottom), slice(left, right)), (slice(top + y, bottom + y), slice(left + x, right + x))
+
+    def _best(self, x: Tensor, canvas: Tensor, free: Tensor, explained: float) -> list[list[_Found]]:
+        """The best thing in each picture that is still to be found, and others that stand clear of it."""
+        pooled = _queries(*(F.avg_pool2d(t, 2) for t in (x, canvas, free))).permute(2, 0, 1)  # [frequencies, n, 10]
+        gain = torch.bmm(pooled[..., :9], self._coarse[:, :9]).permute(1, 2, 0)
+        against = torch.bmm(pooled[..., 9:], self._coarse[:, 9:]).permute(1, 2, 0)
+        score, _ = _score(gain, against, self._coarse_legal, self.size // 2)
+        filters = score.amax((-1, -2)).topk(self.options.shortlist, dim=1).indices
+        queries = _queries(x, canvas, free)
+        before = free[:, 0] * (x - canvas).square().sum(1)
+        chosen = []
+        for i, shortlist in enumerate(filters):
+            product = self._fine[shortlist] * queries[i]
+            score, share = _score(product[:, :9].sum(1), product[:, 9], self._fine_legal[shortlist], self.size)
+            order = score.amax((-1, -2)).argsort(descending=True)[:12]
+            chosen.append(self._choose(shortlist[order].tolist(), score[order], share[order], before[i], free[i, 0], explained))
+        return chosen
+
+    def _choose(
+        self, filters: list[int], score: Tensor, share: Tensor, before: Tensor, free: Tensor, explained: float
+    ) -> list[_Found]:
+        """Of the best filters and their maps [filters, size, size]: the best place, and plain ones that stand clear of it."""
+        chosen: list[_Found] = []
+        for number, values, shares in zip(filters, score, share, strict=True):
+            side = self._kinds[number][2]
+            for _ in range(_MOST):
+                top, left = divmod(int(values.argmax()), self.size)
+                item = _Found(filter=number, top=top, left=left, share=float(shares[top, left]))
+                if item.share < (self.options.plain if chosen else explained) or any(self._touch(item, o) for o in chosen):
+                    break
+                if not self._visible(item, before, free):
+                    break
+                chosen.append(item)
+                values[max(0, top - side + 1) : top + side, max(0, left - side + 1) : left + side] = 0
+        return chosen
+
+    def _visible(self, item: _Found, before: Tensor, free: Tensor) -> bool:
+        """Whether enough of it is to be seen, stands out from what is behind, and is drawn well enough."""
+        options = self.options
+        target, source = self._windows(item)
+        inside = self._inside[(item.filter, 0, *source)]
+        area, whole = float((inside * free[target]).sum()), float(inside.sum())
+        if area < options.visible * whole:
+            return False
+        contrast = float((inside * before[target]).sum()) / (3 * area)
+        least = options.explained + (options.plain - options.explained) * max(0.0, 1 - contrast / options.pale)
+        return contrast >= options.contrast and item.share >= least and contrast * (1 - item.share) <= options.error
+
+    def _touch(self, a: _Found, b: _Found) -> bool:
+        """Whether the two squares overlap."""
+        one, two = self._kinds[a.filter][2], self._kinds[b.filter][2]
+        return a.top < b.top + two and b.top < a.top + one and a.left < b.left + two and b.left < a.left + one
+
+    def _cover(self, free: Tensor, item: _Found) -> None:
+        """Take a found thing's pixels, and a rim of one more, out of [1, size, size]."""
+        target, source = self._windows(item)
+        covered = torch.zeros_like(free)
+        covered[(slice(None), *target)] = (self._alpha[item.filter][(slice(None), *source)] >= 0.05).float()
+        free *= 1 - F.max_pool2d(covered[None], 3, 1, 1)[0]
+
+    def _seen(self, item: _Found) -> Seen:
+        thing, size, side = self._kinds[item.filter]
+        x, y = (item.left + side / 2) / self.size, (item.top + side / 2) / self.size
+        return Seen(thing=thing, size=size, x=x, y=y, score=round(item.share, 4))
 
 
 def shows(verdict: Verdict, scene: Scene) -> dict[str, bool]:
@@ -270,11 +360,14 @@ def _related(verdict: Verdict, scene: Scene) -> bool:
     a, b = scene.things[0].thing, scene.things[1].thing
     for one in verdict.things:
         for other in verdict.things:
-            if one.thing == a and other.thing == b and _relation(one, other) == scene.relation:
+            if one.thing == a and other.thing == b and _relation(one, other, scene.relation):
                 return True
     return False
 
 
-def _relation(one: Seen, other: Seen) -> str | None:
-    first, second = (Placed(thing=s.thing, size=s.size, x=s.x, y=s.y) for s in (one, other))
-    return relation_of(first, second)
+def _relation(one: Seen, other: Seen, relation: str | None, slack: float = 0.03) -> bool:
+    """Whether the relation holds, or would after a shift of a pixel or two."""
+    shifts = (0.0, -slack, slack)
+    b = Placed(thing=other.thing, size=other.size, x=other.x, y=other.y)
+    shifted = (Placed(thing=one.thing, size=one.size, x=one.x + dx, y=one.y + dy) for dx in shifts for dy in shifts)
+    return any(relation_of(a, b) == relation for a in shifted)

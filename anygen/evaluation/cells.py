@@ -1,0 +1,286 @@
+"""The cells of the table: for each pair of what goes in and what comes out, held-out requests with their checks."""
+
+import random
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import torch
+
+from anygen.evaluation.case import Case, Outcome
+from anygen.evaluation.judge import Judge, Seen, Verdict, shows
+from anygen.evaluation.metrics import says_yes
+from anygen.media import Image, Text
+from anygen.playground.compositor import Compositor
+from anygen.playground.language import (
+    Chat,
+    answer_right,
+    caption,
+    draw_request,
+    facts_of,
+    paraphrase,
+    parse_caption,
+    sample_chat,
+)
+from anygen.playground.scene import Scene, sample_scene
+
+NEAR = 0.15  # how far an untouched thing may move in an edit, as a share of the canvas
+
+
+class World:
+    """What the checks need: a compositor for what is asked, and the judge for what is answered."""
+
+    def __init__(self, size: int = 64) -> None:
+        self.compositor, self.judge = Compositor(size), Judge()
+
+    def draw(self, scene: Scene) -> Image:
+        """The scene as a picture."""
+        return Image(self.compositor.render([scene])[0].permute(1, 2, 0).numpy())
+
+    def look(self, image: Image) -> Verdict:
+        """What the judge sees."""
+        return self.judge.look(torch.from_numpy(np.array(image.pixels)).permute(2, 0, 1)[None])[0]
+
+    def request(self, chat: Chat) -> list[dict[str, Any]]:
+        """The chat without its last answer, scenes drawn."""
+        return [
+            {
+                "role": message["role"],
+                "content": [
+                    Text(part["text"]) if part["type"] == "text" else self.draw(part["scene"])
+                    for part in message["content"]
+                ],
+            }
+            for message in chat.messages[:-1]
+        ]
+
+
+Cell = Callable[[World, random.Random, str], Iterator[Case]]
+"""An endless stream of cases, from a world, a stream and a split."""
+
+
+def describe(verdict: Verdict) -> str:
+    """A verdict in words: 'large cat (0.30, 0.62), meadow'."""
+    things = [f"{seen.size} {seen.thing} ({seen.x:.2f}, {seen.y:.2f})" for seen in verdict.things]
+    return ", ".join([*things, verdict.backdrop or "no backdrop"])
+
+
+def _said(chat: Chat) -> str:
+    return " ".join(part["text"] for part in chat.messages[-1]["content"] if part["type"] == "text")
+
+
+def _only_text(reply: Any) -> bool:
+    return all(part.type == "text" for part in reply)
+
+
+def _answered(facts: dict, row: str, *more: str) -> Callable[[Any], Outcome]:
+    """The text is right, and there is nothing else."""
+
+    def check(reply: Any) -> Outcome:
+        right = _only_text(reply) and answer_right(reply.text, facts)
+        return Outcome(rows=dict.fromkeys((row, *more), right), saw=reply.text, values={"answer": reply.text})
+
+    return check
+
+
+def _case(world: World, stream: random.Random, cell: str, chat: Chat, check: Callable[[Any], Outcome]) -> Case:
+    seed = stream.getrandbits(31)
+    return Case(cell=cell, request=world.request(chat), expected=_said(chat), seed=seed, check=check)
+
+
+# --- text to text
+
+
+def text_to_text(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """Questions about the world, and things that must be declined."""
+    for task, row in cycle((("world", "world"), ("world", "world"), ("unknown", "unknown thing"))):
+        chat = sample_chat(stream, task, split)
+        yield _case(world, stream, "text->text", chat, _answered(chat.facts, row))
+
+
+# --- text to image
+
+
+def _drawn(world: World, scene: Scene) -> Callable[[Any], Outcome]:
+    """One picture that shows the scene; a second picture, or none, is wrong."""
+    short, whole = {
+        "one": ("one thing and backdrop", "one thing, size, place and backdrop"),
+        "count": ("counted things and backdrop", None),
+        "pair": ("two things and backdrop", "two things, relation and backdrop"),
+        "three": ("three things and backdrop", "three things in order and backdrop"),
+    }[scene.kind]
+
+    def check(reply: Any) -> Outcome:
+        verdict = world.look(reply.images[0]) if len(reply.images) == 1 else None
+        facts = shows(verdict, scene) if verdict else {}
+        plain = bool(facts) and facts["things_right"] and facts["count_right"] and facts["backdrop_right"]
+        words = parse_caption(reply.text)
+        rows = {whole: bool(facts) and facts["all"]} if whole else {}
+        rows |= {short: plain, "words beside the picture": words is not None and words.agrees(facts_of(scene))}
+        return Outcome(rows=rows, saw=describe(verdict) if verdict else f"{len(reply.images)} pictures")
+
+    return check
+
+
+def text_to_image(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """Requests to draw, one and two things twice as often as counts and threes."""
+    for kind in cycle(("one", "pair", "count", "one", "pair", "three")):
+        scene = sample_scene(stream, kind, split)
+        request = [{"role": "user", "content": [Text(draw_request(scene, stream, split))]}]
+        seed = stream.getrandbits(31)
+        check = _drawn(world, scene)
+        yield Case(cell="text->image", request=request, expected=caption(scene), seed=seed, check=check)
+
+
+# --- image to text
+
+
+def captions(world: World, stream: random.Random, split: str, row: str = "caption: ") -> Iterator[Case]:
+    """Pictures to describe: each fact that the canonical caption states, and all of them."""
+    while True:
+        chat = sample_chat(stream, "caption", split)
+        yield _case(world, stream, "image->text", chat, _captioned(chat.facts["scene"], row, stream, split))
+
+
+def _captioned(scene: Scene, row: str, stream: random.Random, split: str) -> Callable[[Any], Outcome]:
+    truth = facts_of(scene)
+    references = [caption(scene), *(paraphrase(scene, stream, split) for _ in range(4))]
+
+    def check(reply: Any) -> Outcome:
+        said = parse_caption(reply.text)
+        rows = {"all right": said is not None and said.agrees(truth) and _only_text(reply)}
+        parts = {"things": {n for n, _ in truth.things}, "count": sorted(truth.things), "backdrop": truth.backdrop}
+        told = {"things": {n for n, _ in said.things}, "count": sorted(said.things), "backdrop": said.backdrop} if said else {}
+        if scene.kind == "one":
+            parts |= {"size": truth.sizes, "place": truth.places}
+            told |= {"size": said.sizes, "place": said.places} if said else {}
+        rows |= {name: said is not None and told[name] == value for name, value in parts.items()}
+        rows = {row + name: right for name, right in rows.items()}
+        return Outcome(rows=rows, saw=reply.text, values={"answer": reply.text, "references": references})
+
+    return check
+
+
+def questions(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """Questions about pictures, by kind and together."""
+    while True:
+        chat = sample_chat(stream, "vqa", split)
+        check = _answered(chat.facts, "question", f"question: {chat.facts['question']}")
+        yield _case(world, stream, "image->text", chat, check)
+
+
+def presence(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """POPE: is there a thing, half of the time there is."""
+    while True:
+        chat = sample_chat(stream, "pope", split)
+        truth = says_yes(_said(chat))
+
+        def check(reply: Any, truth: bool | None = truth) -> Outcome:
+            said = says_yes(reply.text)
+            rows = {"is there: yes or no": said is truth and _only_text(reply)}
+            return Outcome(rows=rows, saw=reply.text, values={"said": said, "truth": truth})
+
+        yield _case(world, stream, "image->text", chat, check)
+
+
+def image_to_text(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """Captions, questions and presence in turn."""
+    for source in cycle((captions(world, stream, split), questions(world, stream, split), presence(world, stream, split))):
+        yield next(source)
+
+
+# --- image to image
+
+
+def kept(verdict: Verdict, source: Scene, target: Scene, near: float = NEAR) -> bool:
+    """Whether every thing that the edit does not touch is still about where it was."""
+    left: list[Seen] = list(verdict.things)
+    for placed in target.things:
+        if placed not in source.things:
+            continue
+        close = [s for s in left if s.thing == placed.thing and max(abs(s.x - placed.x), abs(s.y - placed.y)) <= near]
+        if not close:
+            return False
+        left.remove(min(close, key=lambda s: max(abs(s.x - placed.x), abs(s.y - placed.y))))
+    return True
+
+
+def _edited(world: World, kind: str, source: Scene, target: Scene) -> Callable[[Any], Outcome]:
+    needed = ["things_right", "count_right", "backdrop_right"]
+    needed += {"move": ["place_right"], "resize": ["size_right"], "add": ["relation_right"]}.get(kind, [])
+
+    def check(reply: Any) -> Outcome:
+        verdict = world.look(reply.images[0]) if len(reply.images) == 1 else None
+        facts = shows(verdict, target) if verdict else {}
+        made = bool(facts) and all(facts[name] for name in needed)
+        rest = verdict is not None and kept(verdict, source, target)
+        rows = {"change made, rest kept": made and rest, f"edit: {kind}": made and rest}
+        rows |= {"change made": made, "rest kept": rest}
+        return Outcome(rows=rows, saw=describe(verdict) if verdict else f"{len(reply.images)} pictures")
+
+    return check
+
+
+def image_to_image(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """Edits of pictures."""
+    while True:
+        chat = sample_chat(stream, "edit", split)
+        check = _edited(world, chat.facts["edit"], chat.facts["source"], chat.facts["target"])
+        yield _case(world, stream, "image->image", chat, check)
+
+
+# --- more than one answer, more than one turn
+
+
+def dialogues(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """The last question of a conversation that drew, changed and showed pictures."""
+    while True:
+        chat = sample_chat(stream, "dialogue", split)
+        yield _case(world, stream, "dialogue->text", chat, _answered(chat.facts, "last answer"))
+
+
+def stories(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """Stories: pages of a text and its picture, the hero on each."""
+    while True:
+        chat = sample_chat(stream, "story", split)
+        yield _case(world, stream, "text->text+image", chat, _told(world, chat.facts["hero"], chat.facts["pages"]))
+
+
+def _told(world: World, hero: str, pages: int) -> Callable[[Any], Outcome]:
+    """Every page is judged by what it says itself; of the request, the hero and the number of pages count."""
+
+    def check(reply: Any) -> Outcome:
+        kinds = [part.type for part in reply]
+        told = kinds == ["text", "image"] * (len(kinds) // 2) and len(kinds) > 0
+        texts = [part.text for part in reply if part.type == "text"]
+        verdicts = [world.look(image) for image in reply.images]
+        right = [_page_shown(text, verdict) for text, verdict in zip(texts, verdicts, strict=False)]
+        heroes = [any(seen.thing == hero for seen in verdict.things) for verdict in verdicts]
+        rows = {
+            "every picture shows its page": told and all(right),
+            "hero on every picture": told and all(heroes),
+            "as many pages as asked for": told and len(reply.images) == pages,
+        }
+        rows["story: all right"] = all(rows.values())
+        saw = " | ".join(map(describe, verdicts))
+        return Outcome(rows=dict(reversed(rows.items())), saw=saw, values={"pages": right, "heroes": heroes})
+
+    return check
+
+
+def _page_shown(text: str, verdict: Verdict) -> bool:
+    said = parse_caption(text)
+    if said is None:
+        return False
+    same = {name for name, _ in said.things} == {seen.thing for seen in verdict.things}
+    return same and said.backdrop in (None, verdict.backdrop)
+
+
+MATRIX: dict[str, tuple[Cell, int]] = {
+    "text->text": (text_to_text, 300),
+    "text->image": (text_to_image, 600),
+    "image->text": (image_to_text, 450),
+    "image->image": (image_to_image, 240),
+}
+"""The matrix: each cell's cases and how many are asked when nobody says. A new modality adds its cells here."""
