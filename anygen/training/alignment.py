@@ -20,7 +20,17 @@ from anygen.training.loop import Batch
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2}
 STAGE_2 = {"draw": 6, "edit": 2, "story": 1}
-STAGE_3 = {"draw": 20, "caption": 16, "vqa": 20, "pope": 9, "edit": 16, "world": 6, "unknown": 4, "story": 7, "dialogue": 8}
+STAGE_3 = {
+    "draw": 20,
+    "caption": 16,
+    "vqa": 20,
+    "pope": 9,
+    "edit": 16,
+    "world": 6,
+    "unknown": 4,
+    "story": 7,
+    "dialogue": 8,
+}
 
 
 def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple[Batch, list[Any], list[Any]]:

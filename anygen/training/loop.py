@@ -193,7 +193,12 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
                 _gather(totals, losses)
                 seconds = (time.time() - window) / options.log_every
                 pace = options.batch * options.accumulate * world / seconds
-                row = {"step": step, "rate": options.rate_at(step - 1), "norm": float(norm), "per_second": round(pace, 2)}
+                row = {
+                    "step": step,
+                    "rate": options.rate_at(step - 1),
+                    "norm": float(norm),
+                    "per_second": round(pace, 2),
+                }
                 row |= {name: round(value, 5) for name, value in totals.items()}
                 progress.show(step, row)
                 _write(log, board, row, step)
