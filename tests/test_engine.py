@@ -235,6 +235,8 @@ def test_half_precision_answers(tiny: Path):
 def test_unknown_models_and_devices_are_named():
     with pytest.raises(ModelError, match="nano"):
         anygen.load("frob")
+    with pytest.raises(ModelError, match="cannot fetch someone/something at main"):
+        anygen.load("someone/something")
     with pytest.raises(RequestError, match="dtype='float3'"):
         anygen.load("frob", dtype="float3")
     with pytest.raises(RequestError, match="device='toaster'"):
