@@ -1,4 +1,4 @@
-"""Stages 1 to 3: align the encoders, align the generators, tune on dialogues. They differ in data and in what is trained."""
+"""Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
 import random
 from collections.abc import Mapping
@@ -56,8 +56,8 @@ def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple
 class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
-    `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows), "lora"
-    (an adapter of `rank` on every matrix of the LLM). All else is frozen. `diffusion` weighs the generator's own loss.
+    `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
+    "lora" (an adapter of `rank` on every matrix of the LLM). All else is frozen. `diffusion` weighs the generator's own loss.
     """
 
     def __init__(

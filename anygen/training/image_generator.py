@@ -210,7 +210,6 @@ class ImageGeneratorStage(nn.Module):
         sheet(list(images.numpy()), captions, right=right).save(folder / f"{step:07d}.png")
         return {
             "one_right": sum(right[:32]) / 32,
-            "pair_right": sum(m["things_right"] and m["relation_right"] and m["backdrop_right"] for m in marks[32:])
-            / 32,
+            "pair_right": sum(r and m["relation_right"] for r, m in zip(right[32:], marks[32:], strict=True)) / 32,
             "backdrop_right": sum(m["backdrop_right"] for m in marks) / 64,
         }

@@ -168,7 +168,7 @@ class Run:
         return self.folder(step)
 
     def start(self, only: str | None, resume: bool) -> bool:
-        """Runs all steps, or one. Finished steps are skipped; a started one needs `resume`. True when nothing is left."""
+        """Runs all steps, or one. Finished ones are skipped; a started one needs `resume`. True when nothing is left."""
         if only is not None and only not in self.steps:
             raise RequestError(f"no stage '{only}'; there are {', '.join(self.steps)}")
         for step, run in self.steps.items():
@@ -309,12 +309,12 @@ class Run:
         return generator.condition([caption(scene) for scene in scenes_of(0, count, 99)])
 
     def _align(
-        self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **kw: Any
+        self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **options: Any
     ) -> bool:
         from anygen.training.alignment import AlignmentStage
 
         model = self.model(after)
-        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **kw)
+        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **options)
         if not self._fit(stage, folder, name):
             return False
         if "lora" in train:
@@ -363,7 +363,7 @@ def train(
     stage: str | None = None,
     output: str | Path | None = None,
     resume: bool = False,
-    set: Sequence[str] = (),  # noqa: A002 - the command line's word
+    set: Sequence[str] = (),
 ) -> Path:
     """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
 
