@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anygen.model import AnyGenModel, positions
 from anygen.signals import Grammar, State
+from anygen.template import encode
 
 
 @dataclass(slots=True)
@@ -159,10 +160,14 @@ def picker(temperature: float, top_p: float, rng: torch.Generator) -> Callable[[
 
 
 class TextStream:
-    """Tokens to text as they come; a character of several tokens appears when it is whole."""
+    """Tokens to text as they come; a character of several tokens appears when it is whole.
+
+    Some tokenizers begin every text with a space of their own; that one is left out.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self.space = tokenizer.decode(encode(tokenizer, "a")).startswith(" ")
         self.ids: list[int] = []
         self.text = ""
 
@@ -177,6 +182,8 @@ class TextStream:
 
     def _grow(self, final: bool) -> str:
         text = self.tokenizer.decode(self.ids, clean_up_tokenization_spaces=False)
+        if self.space:
+            text = text.removeprefix(" ")
         if not final:
             text = text.rstrip("\ufffd")  # the start of a character
         if len(text) <= len(self.text):

@@ -89,7 +89,7 @@ def locate(folder: Path | None, where: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"cannot fetch {name} at {revision}: {error}") from error
+        raise ModelError(f"cannot fetch {name} at {revision}: {str(error).splitlines()[0]}") from error
 
 
 def load_llm(folder: Path, device: str | torch.device, dtype: torch.dtype | None) -> tuple[Any, nn.Module]:

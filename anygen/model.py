@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from anygen.encoders import ENCODERS
 from anygen.error import ModelError, RequestError
+from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
 from anygen.generators import GENERATORS
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS

@@ -8,12 +8,14 @@ import pytest
 import torch
 
 import anygen
-from anygen.decoding import Session
+from anygen.decoding import Session, TextStream
 from anygen.engine import Engine, consume, follow
 from anygen.error import ModelError, RequestError
 from anygen.media import Image, Message, Text, messages
 from anygen.reply import Reply
 from anygen.request import Options, edit_source
+from anygen.template import encode
+from anygen.testing import tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +132,23 @@ def test_the_condition_is_that_of_the_training_forward(engine: Engine, monkeypat
     torch.testing.assert_close(seen[0], predicted["image"])
 
 
+@pytest.mark.parametrize("space", [False, True])
+def test_text_comes_in_whole_characters_without_the_tokenizers_own_space(space: bool):
+    from tokenizers import pre_tokenizers
+
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
+    said = "Grüße, 猫! 🐱"
+    ids = encode(tokenizer, said)
+    stream = TextStream(tokenizer)
+    deltas = [stream.push(token) for token in ids] + [stream.close()]
+    assert "".join(deltas) == stream.text == said
+    assert [delta for delta in deltas if delta] == list(said)
+    stream = TextStream(tokenizer)
+    assert [stream.push(token) for token in ids[:-1]][-1] == ""
+    assert stream.close() == "\ufffd"
+
+
 def test_media_are_encoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     calls: list[int] = []
     encoder = engine.model.encoders["image"]
@@ -235,6 +254,8 @@ def test_half_precision_answers(tiny: Path):
 def test_unknown_models_and_devices_are_named():
     with pytest.raises(ModelError, match="nano"):
         anygen.load("frob")
+    with pytest.raises(ModelError, match="cannot fetch someone/something at main"):
+        anygen.load("someone/something")
     with pytest.raises(RequestError, match="dtype='float3'"):
         anygen.load("frob", dtype="float3")
     with pytest.raises(RequestError, match="device='toaster'"):
