@@ -60,7 +60,8 @@ class Story:
         about = f"told by {self.reply.model}, seed {self.reply.seed}"
         return (
             f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width,initial-scale=1">\n<title>{escape(self.title)}</title>\n'
+            '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+            f"<title>{escape(self.title)}</title>\n"
             f"<style>{STYLE}</style>\n<main>\n<h1>{escape(self.title)}</h1>\n{self._repr_html_()}\n</main>\n"
             f"<footer>{escape(about)}</footer>\n</html>\n"
         )
