@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,14 +28,16 @@ LARGEST_FILE = "50mb"
 BAR = 12
 
 STYLE = """
-.gradio-container{max-width:860px !important;margin:0 auto !important}
-#head{text-align:center;padding:1.2rem 0 .2rem}
-#head h1{font-size:2rem;font-weight:650;letter-spacing:-.02em;margin:0}
-#head p{opacity:.65;margin:.2rem 0 0}
-#chat img{width:min(320px,100%);border-radius:12px;image-rendering:auto}
-#chat .message-wrap{gap:.6rem}
-#status{min-height:1.4rem;text-align:center;font-size:.85rem;opacity:.6}
-footer{display:none !important}
+.gradio-container{width:100% !important;max-width:none !important}
+.gradio-container main{width:100% !important;max-width:820px !important;margin:0 auto !important}
+.gradio-container main{padding-top:.6rem !important}
+#head{text-align:center}
+#head h1{font-size:1.9rem;font-weight:650;letter-spacing:-.02em;margin:0}
+#head p{opacity:.6;margin:.1rem 0 0}
+#chat .bot img,#chat .user img{width:min(300px,60vw);border-radius:12px}
+#chat a[title="Share"],#chat button[title="Share"],#chat [aria-label="Share"]{display:none}
+#status{min-height:1.3rem;text-align:center;font-size:.85rem;opacity:.6}
+#status>*{padding:0}
 """
 
 
@@ -124,6 +127,8 @@ class Visit:
             self.count += 1
             file = event.part.value.save(self.folder / f"{self.count:03d}{event.part.value.suffix}")  # type: ignore[union-attr]
             turn.answer[-1] = {"path": str(file)}
+        elif event.part is not None:
+            turn.answer[-1] = (event.part.text or "").strip()
         return "writing ..." if event.modality == "text" else f"making part {event.index} ..."
 
 
@@ -155,7 +160,9 @@ def build(engine: Engine) -> gr.Blocks:
         yield gr.MultimodalTextbox(value=None, submit_btn=False, stop_btn=True), gr.skip(), "", visit
         for line in lines:
             yield gr.skip(), visit.shown(), line, visit
-        lost = visit.turns[-1].said if visit.turns and not visit.turns[-1].whole else None  # to be mended and sent again
+        lost = (
+            visit.turns[-1].said if visit.turns and not visit.turns[-1].whole else None
+        )  # to be mended and sent again
         yield gr.MultimodalTextbox(value=lost, submit_btn=True, stop_btn=False), visit.shown(), gr.skip(), visit
 
     def say(said: Any, visit: Visit | None, seed: Any, steps: Any, guidance: Any) -> Iterator[tuple[Any, ...]]:
@@ -197,7 +204,7 @@ def build(engine: Engine) -> gr.Blocks:
         chat = gr.Chatbot(
             elem_id="chat",
             show_label=False,
-            height="62vh",
+            height="58vh",
             layout="bubble",
             buttons=["copy"],
             render_markdown=False,
@@ -218,9 +225,9 @@ def build(engine: Engine) -> gr.Blocks:
         )
         status = gr.HTML("", elem_id="status")
         with gr.Row():
-            retry = gr.Button("Try again", size="sm")
-            undo = gr.Button("Take back", size="sm")
-            new = gr.Button("New chat", size="sm")
+            retry = gr.Button("Try again", size="sm", min_width=100)
+            undo = gr.Button("Take back", size="sm", min_width=100)
+            new = gr.Button("New chat", size="sm", min_width=100)
         with gr.Accordion("Settings", open=False), gr.Row():
             controls = [visit, *_controls(engine)]
         out = [box, chat, status, visit]
@@ -231,7 +238,8 @@ def build(engine: Engine) -> gr.Blocks:
         chat.example_select(example, controls, out, **private)
         retry.click(again, controls, out, **private)
         undo.click(back, visit, out, **private)
-        new.click(stop, visit, None, **free).then(clear, visit, out, **private)
+        for begin in (new.click, chat.clear):
+            begin(stop, visit, None, **free).then(clear, visit, out, **private)
         box.stop(stop, visit, None, **free)
     return page
 
@@ -243,34 +251,40 @@ def _controls(engine: Engine) -> list[Any]:
     return [
         gr.Number(None, label="Seed", info="leave empty to draw one", precision=0, minimum=0),
         gr.Slider(1, 60, usual.steps if usual else 1, step=1, label="Steps", info="more is finer", visible=shown),
-        gr.Slider(0, 12, usual.guidance if usual else 0, step=0.1, label="Guidance", info="how strictly", visible=shown),
+        gr.Slider(
+            0, 12, usual.guidance if usual else 0, step=0.1, label="Guidance", info="how strictly", visible=shown
+        ),
     ]
 
 
 def launch(engine: Engine, host: str = "127.0.0.1", port: int = 7860, wait: bool = True) -> gr.Blocks:
     """Serve the page, until Ctrl-C if `wait`. Nothing is shared, counted or fetched from elsewhere."""
+    try:
+        socket.create_server((host, port)).close()
+    except (OSError, OverflowError) as error:
+        raise RequestError(f"cannot listen on {host}:{port}: {error}; choose another --host or --port") from None
     page = build(engine)
     fonts = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
-    theme = gr.themes.Base(primary_hue="orange", neutral_hue="stone", radius_size="lg", font=fonts[0], font_mono=fonts[1])
-    try:
-        page.queue().launch(
-            server_name=host,
-            server_port=port,
-            prevent_thread_lock=True,
-            share=False,
-            quiet=True,
-            ssr_mode=False,
-            pwa=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
-            footer_links=[],
-            max_file_size=LARGEST_FILE,
-            theme=theme,
-            css=STYLE,
-        )
-    except OSError as error:
-        raise RequestError(f"cannot listen on {host}:{port}: choose another --port ({error})") from None
+    theme = gr.themes.Base(
+        primary_hue="orange", neutral_hue="stone", radius_size="lg", font=fonts[0], font_mono=fonts[1]
+    )
+    theme.set(body_background_fill="*neutral_50", body_background_fill_dark="*neutral_950")
+    page.queue().launch(
+        server_name=host,
+        server_port=port,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        ssr_mode=False,
+        pwa=False,
+        mcp_server=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        max_file_size=LARGEST_FILE,
+        theme=theme,
+        css=STYLE,
+    )
     if wait:
         print(f"http://{host}:{port}", flush=True)
         page.block_thread()

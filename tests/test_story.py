@@ -1,74 +1,42 @@
 """Stories: pages are what the answer holds, and the files need no others."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
+from scripted import ScriptedEngine, picture
 
 import anygen
 from anygen.error import MediaError, RequestError
 from anygen.media import Image, Text
 from anygen.playground.tale import story_request
-from anygen.reply import Part, Reply
 from anygen.request import Event
 from anygen.story import Page, Story, request, stream, tell
 
 
-def picture(value: int) -> Image:
-    return Image(np.full((4, 4, 3), value, np.uint8))
-
-
-class ScriptedEngine:
-    """Answers with given parts, and keeps what it was asked."""
-
-    def __init__(self, *values: str | int) -> None:
-        given = [Text(value) if isinstance(value, str) else picture(value) for value in values]
-        self.parts = tuple(
-            Part(index=index, type=value.type, value=value, seed=None if value.type == "text" else 9 + index)
-            for index, value in enumerate(given, 1)
-        )
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-
-    def chat(self) -> Any:
-        return SimpleNamespace(stream=self.stream)
-
-    def stream(self, asked: str, **options: Any) -> Iterator[Event]:
-        self.asked.append((asked, options))
-        return self._events()
-
-    def _events(self) -> Iterator[Event]:
-        for part in self.parts:
-            yield Event(type="part.start", index=part.index, modality=part.type)
-            yield Event(type="part.done", index=part.index, modality=part.type, part=part)
-        yield Event(type="reply.done", reply=Reply(parts=self.parts, model="m", seed=9))
-
-
 def told(*values: str | int, idea: str = "a dog") -> Story:
-    return tell(ScriptedEngine(*values), idea)  # type: ignore[arg-type]
+    return tell(ScriptedEngine(list(values)), idea)  # type: ignore[arg-type]
 
 
 def test_a_text_goes_with_the_picture_that_follows_it() -> None:
     story = told(" One.\n", 1, "Two.", 2, 3, "The end.")
     assert list(story) == [
-        Page(text="One.", image=picture(1), seed=11),
-        Page(text="Two.", image=picture(2), seed=13),
-        Page(text="", image=picture(3), seed=14),
+        Page(text="One.", image=picture(1), seed=10),
+        Page(text="Two.", image=picture(2), seed=12),
+        Page(text="", image=picture(3), seed=13),
         Page(text="The end."),
     ]
     assert story.images == [picture(1), picture(2), picture(3)]
     assert (story.title, story.idea, len(story)) == ("A dog", "a dog", 4)
-    assert list(told(1)) == [Page(text="", image=picture(1), seed=10)]
+    assert list(told(1)) == [Page(text="", image=picture(1), seed=9)]
 
 
 def test_a_page_is_streamed_as_soon_as_it_is_whole() -> None:
     seen: list[Any] = []
-    story = tell(ScriptedEngine("One.", 1, "Two.", 2), "a dog", on_event=seen.append)  # type: ignore[arg-type]
+    story = tell(ScriptedEngine(["One.", 1, "Two.", 2]), "a dog", on_event=seen.append)  # type: ignore[arg-type]
     kinds = [event.type if isinstance(event, Event) else type(event).__name__ for event in seen]
-    page = ["part.start", "part.done", "part.start", "part.done", "Page"]
+    page = ["part.start", "text.delta", "part.done", "part.start", *["part.progress"] * 3, "part.done", "Page"]
     assert kinds == [*page, *page, "reply.done", "Story"]
     assert seen[-1] is story and [event for event in seen if isinstance(event, Page)] == list(story)
 
@@ -76,9 +44,9 @@ def test_a_page_is_streamed_as_soon_as_it_is_whole() -> None:
 @pytest.mark.parametrize("idea", ["a cat who wants to fly", "A cat that is hungry.", " the moon!"])
 @pytest.mark.parametrize("pages", [2, 5])
 def test_the_request_is_one_that_the_model_learned(idea: str, pages: int) -> None:
-    engine = ScriptedEngine("One.", 1)
+    engine = ScriptedEngine(["One.", 1])
     tell(engine, idea, pages=pages, seed=3)  # type: ignore[arg-type]
-    assert engine.asked == [(story_request(idea, pages), {"edit": False, "budget": pages, "seed": 3})]
+    assert engine.asked == [((Text(story_request(idea, pages)),), {"edit": False, "budget": pages, "seed": 3})]
     assert request("a cat", 2) == "Tell a story about a cat in 2 pages."
 
 
@@ -102,7 +70,7 @@ def test_an_answer_without_pictures_is_an_error_in_the_models_words() -> None:
 )
 def test_a_bad_request_is_refused_at_the_call(options: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestError, match=re.escape(message)):
-        stream(ScriptedEngine("x", 1), **options)  # type: ignore[arg-type]
+        stream(ScriptedEngine(["x", 1]), **options)  # type: ignore[arg-type]
 
 
 def test_html_needs_no_other_file(tmp_path: Path) -> None:
