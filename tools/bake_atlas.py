@@ -1,4 +1,4 @@
-"""Bakes the atlas of the playground from Noto Color Emoji (Debian package fonts-noto-color-emoji): `python tools/bake_atlas.py FONT`."""
+"""Bakes the atlas from Noto Color Emoji (Debian: fonts-noto-color-emoji): `python tools/bake_atlas.py FONT`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""ImageBind-style towers: one transformer trunk for every modality and a head into the joint space (arXiv 2305.05665)."""
+"""ImageBind-style towers: one trunk per modality and a head into the joint space (arXiv 2305.05665)."""
 
 from dataclasses import dataclass
 

@@ -15,7 +15,7 @@ _HELD_OUT_SHARE = 10  # one of so many pairs, relations and thing-backdrop combi
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placed:
-    """A thing in a scene: its canonical name, its size's name, and its centre as shares of the canvas (y points down)."""
+    """A thing in a scene: its canonical name, its size, and its centre as shares of the canvas (y points down)."""
 
     thing: str
     size: str
@@ -25,7 +25,7 @@ class Placed:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scene:
-    """What a picture shows. In a pair `things[0]` stands in `relation` to `things[1]`; three things go from left to right."""
+    """What a picture shows. In a pair `things[0]` stands in `relation` to `things[1]`; three go from left to right."""
 
     kind: str
     things: tuple[Placed, ...]

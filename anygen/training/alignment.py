@@ -57,7 +57,7 @@ class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
-    "lora" (an adapter of `rank` on every matrix of the LLM). All else is frozen. `diffusion` weighs the generator's own loss.
+    "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
     """
 
     def __init__(

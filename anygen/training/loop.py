@@ -1,6 +1,8 @@
 """The one training loop: every stage runs through `fit`, on a CPU, one GPU or many, and resumes exactly."""
 
 import json
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -127,8 +129,8 @@ def optimizer_for(named: list[tuple[str, nn.Parameter]], options: FitOptions) ->
 def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, accelerator: Any = None) -> bool:
     """Trains the stage into `folder` (checkpoint, log.jsonl, samples/). True when all steps are done.
 
-    With `resume` an existing checkpoint is continued to the same numbers as an uninterrupted run; Ctrl-C and the limit
-    of minutes both leave one. At the end the stage's trained parameters hold the average where one is kept.
+    With `resume` an existing checkpoint is continued to the same numbers as an uninterrupted run; Ctrl-C, SIGTERM and
+    the limit of minutes all leave one. At the end the stage's trained parameters hold the average where one is kept.
     """
     accelerator = accelerator or Accelerator(mixed_precision=options.precision, cpu=not torch.cuda.is_available())
     device = accelerator.device
@@ -171,6 +173,8 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
     log = open(folder / "log.jsonl", "a") if main else None
     board = _board(folder) if main else None
     progress = _Progress(stage.name, options.steps, step, main)
+    alone = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if alone else None
     try:
         while step < options.steps:
             for group in optimizer.param_groups:
@@ -218,6 +222,8 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
         save()
         raise
     finally:
+        if alone:
+            signal.signal(signal.SIGTERM, before)
         progress.close()
         if log:
             log.close()

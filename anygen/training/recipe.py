@@ -168,7 +168,7 @@ class Run:
         return self.folder(step)
 
     def start(self, only: str | None, resume: bool) -> bool:
-        """Runs all steps, or one. Finished ones are skipped; a started one needs `resume`. True when nothing is left."""
+        """Runs all steps, or one. Finished ones are skipped, a started one needs `resume`. True when none is left."""
         if only is not None and only not in self.steps:
             raise RequestError(f"no stage '{only}'; there are {', '.join(self.steps)}")
         for step, run in self.steps.items():

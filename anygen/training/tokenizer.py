@@ -39,7 +39,7 @@ def corpus(chats: int = 6000, seed: int = 0) -> Iterator[str]:
 
 
 def train_tokenizer(vocabulary: int = 2048, texts: Iterator[str] | None = None) -> Any:
-    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens; a word is the same token at a start and after a space."""
+    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens. A word is one token at a start and after a space."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
