@@ -10,7 +10,7 @@ import anygen
 from anygen.chat import Chat
 from anygen.engine import Engine
 from anygen.error import DataError, RequestError
-from anygen.media import Image
+from anygen.media import Image, Text
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +142,19 @@ def test_bad_files_are_named(engine: Engine, tmp_path: Path):
     (tmp_path / "c.json").write_text("[")
     with pytest.raises(DataError, match="no saved chat"):
         Chat.load(engine, tmp_path / "c.json")
+
+
+def test_undo_answers_as_if_the_turn_had_not_been(engine: Engine):
+    chat, plain = engine.chat(seed=4), engine.chat(seed=4)
+    talk(chat)
+    asked = chat.undo()
+    assert asked.parts == (Text("Make the first one night."),) and len(chat.history) == 4
+    talk(plain, turns=TURNS[:2])
+    assert chat.session.ids == plain.session.ids and len(chat.session.media) == 1
+    again, wanted = talk(chat, turns=TURNS[2:]), talk(plain, forget=True, turns=TURNS[2:])
+    assert values(again) == values(wanted)
+    for _ in range(3):
+        chat.undo()
+    assert (chat.turns, chat.session.ids, chat.session.media) == ([], [], [])
+    with pytest.raises(RequestError, match="no answer to take back"):
+        chat.undo()

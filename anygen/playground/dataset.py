@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anygen.error import DataError
+from anygen.playground.caption import caption
 from anygen.playground.chat import scenes_of
 from anygen.playground.dialogue import sample_chat
 from anygen.playground.scene import Placed, Scene
@@ -69,13 +70,19 @@ def write_dataset(
     return directory
 
 
+def _picture(part: dict[str, Any], path: str, role: str) -> dict[str, Any]:
+    """A picture's part; one that the assistant draws has the caption that it is drawn from."""
+    drawn = {"caption": caption(part["scene"])} if role == "assistant" else {}
+    return {"type": "image", "path": path, **drawn}
+
+
 def _line(messages: tuple[dict[str, Any], ...], task: str, scenes: list[Scene], paths: list[str]) -> dict[str, Any]:
     rest = iter(paths)
     turns = [
         {
             "role": message["role"],
             "content": [
-                {"type": "image", "path": next(rest)} if part["type"] == "image" else part
+                _picture(part, next(rest), message["role"]) if part["type"] == "image" else part
                 for part in message["content"]
             ],
         }

@@ -14,7 +14,9 @@ from anygen.playground.chat import Chat
 from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import in_words, sample_chat
 from anygen.playground.reading import answer_right
+from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered
+from anygen.training.folder import FolderChats
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -58,6 +60,7 @@ class AlignmentStage(nn.Module):
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
     "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
+    With `data`, the chats of a data set take the playground's place.
     """
 
     def __init__(
@@ -72,11 +75,13 @@ class AlignmentStage(nn.Module):
         rank: int = 32,
         condition: float = 1.0,
         diffusion: float = 0.0,
+        data: FolderChats | None = None,
     ) -> None:
         super().__init__()
         self.name, self.model, self.mixture, self.train_parts = name, model, dict(mixture), train
         self.length, self.words = length, words
         self.condition_weight, self.diffusion_weight = condition, diffusion
+        self.data = data
         model.requires_grad_(False)
         if "lora" in train:
             model.llm = adapt(model.llm, rank)
@@ -117,6 +122,8 @@ class AlignmentStage(nn.Module):
         return in_words(chat) if stream.random() < self.words else chat
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
+        if self.data is not None:
+            return self.data.prepare(step, size, seed)
         stream = random.Random(f"{seed}|{step}|{self.name}")
         chats: list[Rendered] = []
         total = 0
@@ -136,7 +143,8 @@ class AlignmentStage(nn.Module):
         return batch
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        media, conditions = {}, {}
+        media = {m: batch[f"features_{m}"] for m in MEDIA if f"features_{m}" in batch}
+        conditions = {m: batch[f"conditions_{m}"] for m in MEDIA if f"conditions_{m}" in batch}
         with torch.no_grad():
             if "layers" in batch:
                 pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
@@ -148,8 +156,9 @@ class AlignmentStage(nn.Module):
         )
         if "condition_image" in losses:
             losses["condition_image"] = self.condition_weight * losses["condition_image"]
-        if "drawn_layers" in batch:
-            pixels = self.painter.draw(batch["drawn_layers"], batch["drawn_ground"])
+        if "drawn" in batch or "drawn_layers" in batch:
+            drawn = batch.get("drawn")
+            pixels = self.painter.draw(batch["drawn_layers"], batch["drawn_ground"]) if drawn is None else drawn
             noise = torch.Generator().manual_seed(rng.initial_seed())
             loss = self.model.generator("image").diffusion_loss(predicted["image"], pixels, noise)
             losses["diffusion"] = self.diffusion_weight * loss
@@ -158,7 +167,11 @@ class AlignmentStage(nn.Module):
         return losses
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
-        """Greedy answers to held-out chats, judged exactly by what they say."""
+        """Greedy answers to held-out chats, judged exactly by what they say; those to a data set are only written."""
+        if self.data is not None:
+            rows = [(said, greedy(self.model, asked, media)) for asked, media, said in self.data.questions(24)]
+            (folder / f"{step:07d}.txt").write_text("".join(f"wanted: {one}\nsaid:   {two}\n\n" for one, two in rows))
+            return {}
         stream = random.Random("answers")
         right: dict[str, list[bool]] = {}
         lines = []
@@ -176,12 +189,18 @@ class AlignmentStage(nn.Module):
 def answer(model: AnyGenModel, chat: Chat, compositor: Compositor, tokens: int = 48) -> str:
     """The greedy answer to the chat's first turn, up to the first signal token."""
     asked = model.render(chat.messages[:1], answer=True)
-    media = {}
+    features = {}
     if asked.inputs:
         pixels = to_pixels(compositor.render([part["scene"] for part in asked.inputs]))
-        media["image"] = model.project("image", model.encoders["image"](pixels))
+        features["image"] = model.encoders["image"](pixels)
+    return greedy(model, asked, features, tokens)
+
+
+@torch.no_grad()
+def greedy(model: AnyGenModel, asked: Rendered, features: Mapping[str, Tensor], tokens: int = 48) -> str:
+    """What the model says, up to the first signal token; `features` [n, tokens, width] are those of the media asked."""
     ids = torch.tensor([asked.ids], device=model.device)
-    inputs = model.embed(ids, media)
+    inputs = model.embed(ids, {modality: model.project(modality, given) for modality, given in features.items()})
     cache, said = None, list[int]()
     for _ in range(tokens):
         out = model.llm(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)

@@ -6,6 +6,9 @@ A data set is a folder with a `data.jsonl`, one chat per line:
                                                {"type": "text", "text": "What is this?"}]},
                   {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]}],
      "task": "vqa"}
+
+A medium of the assistant may have a "caption", the words that it is to be made from; without one, these are the text
+right before it.
 """
 
 import json
@@ -182,7 +185,7 @@ def _message(message: Any, where: str, folder: Path) -> dict[str, Any]:
 
 
 def _part(part: Any, where: str, folder: Path) -> dict[str, Any]:
-    _keys(part, ("type",), ("type", "text", "path"), where)
+    _keys(part, ("type",), ("type", "text", "path", "caption"), where)
     kind = part["type"]
     if kind == "text":
         _keys(part, ("type", "text"), ("type", "text"), where)
@@ -191,7 +194,9 @@ def _part(part: Any, where: str, folder: Path) -> dict[str, Any]:
         return dict(part)
     if kind not in MEDIA:
         raise DataError(f"{where}: unknown type {kind!r}; types are text, {', '.join(MEDIA)}")
-    _keys(part, ("type", "path"), ("type", "path"), where)
+    _keys(part, ("type", "path"), ("type", "path", "caption"), where)
+    if "caption" in part and not (isinstance(part["caption"], str) and part["caption"].strip()):
+        raise DataError(f"{where}: 'caption' must be a string that is not empty, got {part['caption']!r}")
     path = part["path"]
     if not isinstance(path, str) or not path:
         raise DataError(f"{where}: 'path' must be a relative path, got {path!r}")
@@ -202,4 +207,4 @@ def _part(part: Any, where: str, folder: Path) -> dict[str, Any]:
     full = folder / path
     if not full.is_file():
         raise DataError(f"{where}: missing {kind} {path}; there is no such file in {folder}")
-    return {"type": kind, "path": str(full.absolute())}
+    return {**part, "path": str(full.absolute())}

@@ -19,7 +19,11 @@ DONE = "done.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
-    """Sizes of a nano-like model and how long each of its steps is trained."""
+    """Sizes of a nano-like model and how long each of its steps is trained.
+
+    `data` is a data set folder for stages 1 to 3; without one they learn from the playground. `start` is a model (a
+    folder, or a preset's name) that they go on from; without one the recipe trains every part itself.
+    """
 
     name: str
     side: int  # pixels of a generated picture
@@ -44,6 +48,8 @@ class Recipe:
     sampling_steps: int = 14
     edit_strength: float | None = None
     seed: int = 0
+    data: str = ""
+    start: str = ""
     fits: dict[str, FitOptions] = field(default_factory=dict)
 
 
@@ -154,6 +160,8 @@ class Run:
             "stage3": self._stage3,
             "model": self._model,
         }
+        if recipe.start:
+            self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
 
     def folder(self, step: str) -> Path:
         return self.output / step
@@ -259,6 +267,10 @@ class Run:
         from anygen.projectors import MlpConfig, MlpProjector, QueryConfig, QueryTransformer
         from anygen.training.tokenizer import SIGNALS
 
+        if self.recipe.start and (after is None or not self.done(after)):
+            from anygen.catalog import find
+
+            return AnyGenModel.load(find(self.recipe.start))
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
@@ -314,6 +326,8 @@ class Run:
         from anygen.training.alignment import AlignmentStage
 
         model = self.model(after)
+        if self.recipe.data:
+            options["data"] = self._data(model, train)
         stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **options)
         if not self._fit(stage, folder, name):
             return False
@@ -321,6 +335,18 @@ class Run:
             model.llm = model.llm.merge_and_unload()
         model.cpu().save(folder / "model")
         return True
+
+    def _data(self, model: Any, train: set[str]) -> Any:
+        """The recipe's own data set, what the frozen parts make of it in the output folder's `features`."""
+        from anygen.training.cache import FeatureCache
+        from anygen.training.folder import FolderChats
+
+        if torch.cuda.is_available():
+            model.to("cuda")
+        cache = FeatureCache(self.output / "features")
+        return FolderChats(
+            self.recipe.data, model, train, cache, pictures="output" in train and self.recipe.diffusion > 0
+        )
 
     def _stage1(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_1
@@ -351,6 +377,7 @@ class Run:
         """The finished folder, in half precision, with its provenance."""
         from anygen.training.provenance import write_provenance
 
+        self.need("stage3")
         model = self.model("stage3")
         model.save(folder / self.recipe.name, dtype=torch.float16)
         write_provenance(folder / self.recipe.name, self.recipe, self.output)
