@@ -93,7 +93,9 @@ def accuracy(n: int, seed: int = 0, split: str = "heldout", judge: Judge | None 
     return {"accuracy": row.pop("right"), **row}
 
 
-def examine(n: int, seed: int = 0, split: str = "heldout") -> tuple[dict, list[tuple[np.ndarray, Scene, Verdict]], dict]:
+def examine(
+    n: int, seed: int = 0, split: str = "heldout"
+) -> tuple[dict, list[tuple[np.ndarray, Scene, Verdict]], dict]:
     """The judge's own table, its mistakes on clean renders, and its speed.
 
     n renders of each kind of scene clean, a third as many spoilt in each way; each render judged against another scene

@@ -59,7 +59,7 @@ ASKED: dict[str, tuple[dict[str, tuple[cells.Cell, int]], Measure]] = {
     "dialogue": ({"dialogue->text": (cells.dialogues, 200)}, _no_more),
     "story": ({"text->text+image": (cells.stories, 60)}, _pages),
 }
-"""Suites that ask a model: the cells with how many requests each asks when nobody says, and figures besides the table."""
+"""Suites that ask a model: cells with how many requests each asks when nobody says, and figures beside the table."""
 
 SUITES = (*ASKED, "vae", "judge")
 
@@ -111,7 +111,9 @@ def machine() -> dict[str, Any]:
     processor = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        models = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
         if models:
             processor = f"{models[0]}, {len(models)} cores"
     accelerator = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -169,7 +171,10 @@ def _can(engine: Any, cell: str) -> bool:
     """Whether the engine reads and writes what the cell needs; an engine that does not say can do anything."""
     reads, writes = cell.split("->")
     known = {"text", "image", "audio", "video"}
-    needed = ((set(reads.split("+")) & known, getattr(engine, "reads", known)), (writes.split("+"), getattr(engine, "writes", known)))
+    needed = (
+        (set(reads.split("+")) & known, getattr(engine, "reads", known)),
+        (writes.split("+"), getattr(engine, "writes", known)),
+    )
     return all(set(wanted) <= set(has) for wanted, has in needed)
 
 
