@@ -16,10 +16,11 @@ MODES = ("text", "image", "audio", "video", "interleaved")
 class AnyToAny:
     """`pipe(text="Draw a cat", generation_mode="image")` -> `[{"input_text": ..., "generated_image": PIL image}]`.
 
-    `text` is a string, a list of strings, a chat, or a list of chats; `images`, `audio`, `videos` are one medium or a list,
-    for one text all of them, for several texts one entry each. `generated_image` is a PIL image, `generated_audio` float32
-    [channels, samples], `generated_video` uint8 [frames, height, width, 3], `generated_interleaved` a list of content
-    parts. As in transformers, `generated_text` starts with the input unless `return_full_text` is False.
+    `text` is a string, a list of strings, a chat, or a list of chats. `images`, `audio`, `videos` are one medium or a
+    list: for one text all of them, for several texts one entry each. `generated_image` is a PIL image,
+    `generated_audio` float32 [channels, samples], `generated_video` uint8 [frames, height, width, 3] and
+    `generated_interleaved` a list of content parts. As in transformers, `generated_text` starts with the input unless
+    `return_full_text` is False.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -47,7 +48,9 @@ class AnyToAny:
                 raise RequestError("a chat holds its media itself: put them into its content")
             chats = [text] if _is_chat(text) else list(text)
             replies = self.engine.generate_batch(chats, **options)
-            records = [[_record(chat, reply, mode, return_full_text)] for chat, reply in zip(chats, replies, strict=True)]
+            records = [
+                [_record(chat, reply, mode, return_full_text)] for chat, reply in zip(chats, replies, strict=True)
+            ]
             return records[0] if _is_chat(text) else records
         many = _is_list(text)
         texts = list(text) if many else [text]

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from anygen.decoding import Session
-from anygen.engine import Asked, Engine, Event, Options, consume
+from anygen.engine import Asked, Engine, consume
 from anygen.error import DataError, RequestError
 from anygen.media import MEDIA, Message, Text, Value, data_url, messages
 from anygen.reply import Reply
+from anygen.request import Event, Options
 
 FORMAT = 1
 
@@ -139,5 +140,7 @@ class Chat:
 
 
 def _message(turn: dict[str, Any]) -> Message:
-    parts = (Text(part["text"]) if part["type"] == "text" else MEDIA[part["type"]](part["url"]) for part in turn["content"])
+    parts = (
+        Text(part["text"]) if part["type"] == "text" else MEDIA[part["type"]](part["url"]) for part in turn["content"]
+    )
     return Message(turn["role"], tuple(parts))

@@ -158,6 +158,11 @@ def parser() -> Parser:
 
     _json(command("list", presets, "list the presets, with licence and size"))
 
+    race = command("bench", bench, "measure speed on this machine")
+    _model(race)
+    race.add_argument("--repeats", type=int, default=5, metavar="N", help="measurements of each work (default: 5)")
+    _json(race)
+
     nurse = command("doctor", doctor, "check the installation and a model, say what is wrong and what to do")
     nurse.add_argument("model", nargs="?", metavar="MODEL", help="a preset or a folder (default: nano)")
     _json(nurse)
@@ -220,20 +225,38 @@ def generate(args: argparse.Namespace) -> int:
     asked = request(args.parts)
     engine = _load(args.model)
     options = {name: getattr(args, name) for name in ("to", "seed", "steps", "guidance")}
-    reply = engine.generate(asked, **{name: value for name, value in options.items() if value is not None})
-    output = args.output or (Path("answer") if any(part.type != "text" for part in reply) else None)
-    if output:
-        reply.save(output)
+    events = engine.stream(asked, **{name: value for name, value in options.items() if value is not None})
+    reply = _follow(events, args.output or Path("answer"), keep=args.output is not None, show=not args.json)
     if args.json:
         _print_json(reply.describe())
-    else:
-        _print_reply(reply, output)
     return 0
 
 
-def _print_reply(reply: Any, output: Path | None) -> None:
-    for part in reply:
-        print(part.text if part.type == "text" or output is None else output / part.filename, flush=True)
+def _follow(events: Iterable[Any], output: Path, keep: bool = False, show: bool = True) -> Any:
+    """Print an answer while it is made and return it; kept in `output` if it holds media, or if it must be."""
+    from anygen.reply import prepare
+
+    reply, ready, live = None, False, sys.stderr.isatty()
+    for event in events:
+        if event.type == "text.delta" and show:
+            print(event.text, end="", flush=True)
+        elif event.type == "part.progress" and live:
+            print(f"\r{event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
+        elif event.type == "part.done":
+            part = event.part
+            if part.type != "text":
+                print("\r\x1b[K" if live else "", end="", file=sys.stderr, flush=True)
+                if not ready:
+                    prepare(output)
+                    ready = True
+                part.value.save(output / part.filename)
+            if show:
+                print("" if part.type == "text" else output / part.filename, flush=True)
+        reply = event.reply or reply
+    assert reply is not None
+    if keep or ready:
+        reply.save(output)
+    return reply
 
 
 def chat(args: argparse.Namespace) -> int:
@@ -267,12 +290,8 @@ def chat(args: argparse.Namespace) -> int:
                 raise RequestError(f"unknown command {word}; /help lists them")
             elif line:
                 turn += 1
-                reply = conversation.send([*waiting, Text(line)])
+                _follow(conversation.stream([*waiting, Text(line)]), output / f"{turn:02d}")
                 waiting = []
-                folder = output / f"{turn:02d}"
-                if any(part.type != "text" for part in reply):
-                    reply.save(folder)
-                _print_reply(reply, folder)
         except AnyGenError as error:  # a slip in one turn does not end a conversation
             _say(f"anygen: {error}")
 
@@ -362,6 +381,23 @@ def presets(args: argparse.Namespace) -> int:
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
         print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; needs {row['needs']}")
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """`anygen bench`."""
+    from anygen.bench import measure
+
+    if args.repeats < 1:
+        raise RequestError(f"--repeats {args.repeats}: measure at least once")
+    rows = measure(lambda: _load(args.model), args.repeats)
+    if args.json:
+        _print_json(rows)
+        return 0
+    for row in rows:
+        ours, instead = row["ours"], row["instead"]
+        print(f"{row['work']:32} {ours['median']:8.3f} {ours['unit']} +- {ours['spread']:.3f}, n={ours['n']}", end="")
+        print(f"; {row['against']}: {instead['median']:.3f} {instead['unit']}, x {row['ratio']:.2f}" if instead else "")
     return 0
 
 

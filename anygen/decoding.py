@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anygen.model import AnyGenModel, positions
 from anygen.signals import Grammar, State
+from anygen.template import encode
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Move:
 class Decoding:
     """Answers written side by side: every `step` is one forward pass for all of them.
 
-    A row feeds one token, or a whole span at once, so rows differ in length; shorter ones are padded on the left and masked.
+    A row feeds one token, or a whole span at once; shorter rows are padded on the left and masked.
     """
 
     def __init__(self, model: AnyGenModel, rows: Sequence[Row], cache: Any = None) -> None:
@@ -85,10 +86,11 @@ class Decoding:
     def step(self) -> list[Move | None]:
         """Run what is pending and choose what comes next; None for answers that are finished."""
         hidden, logits = self._run()
-        return [None if row.finished else self._move(row, *states) for row, *states in zip(self.rows, hidden, logits)]
+        states = zip(self.rows, hidden, logits, strict=True)
+        return [None if row.finished else self._move(row, seen, next_) for row, seen, next_ in states]
 
     def _run(self) -> tuple[Tensor, Tensor]:
-        """Hidden states [rows, tokens, width], meaningful if a span is pending, and the last logits [rows, vocabulary]."""
+        """Hidden states [rows, tokens, width], real if a span is pending, and the last logits [rows, vocabulary]."""
         longest = max(len(row.pending) for row in self.rows)
         embeddings = self.rows[0].pending.new_zeros(len(self.rows), longest, self.model.width)
         mask = torch.zeros(len(self.rows), longest, dtype=torch.long, device=self.model.device)
@@ -158,10 +160,14 @@ def picker(temperature: float, top_p: float, rng: torch.Generator) -> Callable[[
 
 
 class TextStream:
-    """Tokens to text as they come; a character of several tokens appears when it is whole."""
+    """Tokens to text as they come; a character of several tokens appears when it is whole.
+
+    Some tokenizers begin every text with a space of their own; that one is left out.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self.space = tokenizer.decode(encode(tokenizer, "a")).startswith(" ")
         self.ids: list[int] = []
         self.text = ""
 
@@ -176,6 +182,8 @@ class TextStream:
 
     def _grow(self, final: bool) -> str:
         text = self.tokenizer.decode(self.ids, clean_up_tokenization_spaces=False)
+        if self.space:
+            text = text.removeprefix(" ")
         if not final:
             text = text.rstrip("\ufffd")  # the start of a character
         if len(text) <= len(self.text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import queue
 import re
 import secrets
@@ -10,7 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,10 @@ from torch import Tensor
 
 from anygen.decoding import Decoding, Row, Session, TextStream, picker
 from anygen.error import RequestError
-from anygen.media import MODALITIES, Image, Message, Text, Value, messages
+from anygen.media import Image, Message, Text, Value, messages
 from anygen.model import AnyGenModel
 from anygen.reply import Part, Reply
+from anygen.request import Event, Options, edit_source
 from anygen.signals import Grammar
 from anygen.template import Rendered
 
@@ -29,87 +29,6 @@ if TYPE_CHECKING:
     from anygen.chat import Chat
 
 CACHED_MEDIA = 256
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What a caller may choose per request; checked here, before anything is computed.
-
-    `to`: modalities that the answer must hold, and the only media that it may hold; text may accompany any of them.
-    `seed`: None draws one, which the reply names. Part k (from 1) of an answer is generated with seed + k - 1.
-    `steps`, `guidance`: of the generator; None takes the model's own. `temperature` 0 is greedy.
-    `edit`: True starts a generated picture from the latest picture of the conversation, False never does, "auto" does
-    when the last turn shows a picture or its text refers to one. `preview`: show every so many steps, 0 for never.
-    `budget`: the most media in one answer.
-    """
-
-    to: tuple[str, ...] | None = None
-    seed: int | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    max_new_tokens: int = 512
-    temperature: float = 0.0
-    top_p: float = 1.0
-    edit: bool | str = "auto"
-    preview: int = 0
-    budget: int = 8
-
-    def __post_init__(self) -> None:
-        to = self.to
-        if to is not None:
-            to = (to,) if isinstance(to, str) else tuple(to)
-            for modality in to:
-                if modality not in MODALITIES:
-                    raise RequestError(f"to={modality!r}: modalities are {', '.join(MODALITIES)}")
-            object.__setattr__(self, "to", to or None)
-        if self.edit not in (True, False, "auto"):
-            raise RequestError(f'edit={self.edit!r}: choose True, False or "auto"')
-        for name, least, most in (
-            ("seed", 0, 2**62),
-            ("steps", 1, 1000),
-            ("guidance", 0, 100),
-            ("max_new_tokens", 1, 2**31),
-            ("temperature", 0, 100),
-            ("top_p", 0, 1),
-            ("preview", 0, 1000),
-            ("budget", 1, 1000),
-        ):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            whole = name not in ("guidance", "temperature", "top_p")
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-                raise RequestError(f"{name}={value!r}: {'a whole number' if whole else 'a number'} is needed")
-            if not least <= value <= most or (name == "top_p" and value == 0) or math.isnan(value):
-                raise RequestError(f"{name}={value} is outside of {least}..{most}")
-
-    @classmethod
-    def of(cls, options: dict[str, Any]) -> Options:
-        """Options from keywords; an unknown one is a RequestError."""
-        known = [option.name for option in fields(cls)]
-        for name in options:
-            if name not in known:
-                raise RequestError(f"unknown option {name!r}; options are {', '.join(known)}")
-        return cls(**options)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Event:
-    """One thing that happened to an answer. `index` is the part's place, from 1.
-
-    part.start: `modality`. text.delta: `text`. part.progress: `step` of `steps`. part.preview: `preview`.
-    part.done: `part`. Last comes reply.done, with the whole `reply`.
-    """
-
-    type: str
-    index: int = 0
-    modality: str | None = None
-    text: str = ""
-    step: int = 0
-    steps: int = 0
-    preview: Value | None = None
-    part: Part | None = None
-    reply: Reply | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,13 +71,11 @@ def load(
 def find(model: str | Path | None) -> Path:
     """The folder of a model, fetched from the hub if it is named by a hub id."""
     from anygen import catalog
-    from anygen.model import locate
+    from anygen.folder import locate
 
     name = str(model)
     if isinstance(model, str) and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name) and not Path(name).exists():
-        folder = locate(None, f"hub:{name}" if "@" in name else f"hub:{name}@main")
-        assert folder is not None
-        return folder
+        return locate(None, f"hub:{name}" if "@" in name else f"hub:{name}@main")
     return catalog.find(model)
 
 
@@ -208,7 +125,7 @@ class Engine:
     def generate_batch(
         self, requests: Sequence[Any], *, seed: int | Sequence[int] | None = None, batch_size: int = 16, **options: Any
     ) -> list[Reply]:
-        """Answer many requests together: one decode, one diffusion run per `batch_size`. `seed` is one for all, or one each.
+        """Answer many requests together: one decode, one diffusion run per `batch_size`; `seed` is one, or one each.
 
         A reply equals that of `generate` with the same seed, up to the rounding of batched arithmetic.
         """
@@ -319,7 +236,7 @@ class Engine:
         while not row.finished:
             (move,) = decoding.step()
             assert move is not None
-            if move.span is not None:
+            if move.span is not None and move.hidden is not None:
                 yield from self._make(move.span, move.hidden, asked, parts)
             if move.token is not None:
                 if text is None:
@@ -374,7 +291,11 @@ class Engine:
             "guidance": usual.guidance if options.guidance is None else options.guidance,
         }
         if modality == "image" and asked.source is not None and usual.edit_strength is not None:
-            settings |= {"source": asked.source, "strength": usual.edit_strength}
+            # at least one step is taken, however few there are
+            settings |= {
+                "source": asked.source,
+                "strength": min(1.0, max(usual.edit_strength, 1.001 / settings["steps"])),
+            }
         return settings
 
     def _reply(
@@ -494,39 +415,3 @@ def follow(work: Callable[[Callable[[Event], None]], Any]) -> Generator[Event, N
     if failure:
         raise failure[0]
     return result[0]
-
-
-# --- which picture an edit starts from
-
-REFERS = re.compile(
-    r"\b(it|its|this|that|them|these|those|same|again|instead|now|picture|image|photo|drawing|scene|one)\b", re.IGNORECASE
-)
-ORDINALS = {"first": 0, "second": 1, "third": 2, "fourth": 3, "fifth": 4, "last": -1, "latest": -1, "previous": -1}
-ORDINAL = re.compile(
-    rf"\b({'|'.join(ORDINALS)})\b(?:\s+\w+)?\s+(?:picture|image|photo|drawing|scene|one)\b", re.IGNORECASE
-)
-
-
-def edit_source(edit: bool | str, past: Sequence[Message], chat: Sequence[Message]) -> Image | None:
-    """The picture that a generated one starts from, or None: see `Options.edit`."""
-    if edit is False:
-        return None
-    seen = [part for message in (*past, *chat) for part in message.parts if isinstance(part, Image)]
-    if not seen:
-        if edit is True:
-            raise RequestError("edit=True needs a picture in the request or earlier in the conversation")
-        return None
-    turn = chat[-1].parts
-    shown = [part for part in turn if isinstance(part, Image)]
-    text = " ".join(part.text for part in turn if isinstance(part, Text))
-    if shown:
-        return shown[-1]
-    if named := ORDINAL.search(text):
-        place = ORDINALS[named.group(1).lower()]
-        if -1 <= place < len(seen):
-            return seen[place]
-    if edit is True or REFERS.search(text):
-        return seen[-1]
-    return None
-
-

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,79 +15,34 @@ from torch.utils.hooks import RemovableHandle
 
 from anygen.encoders import ENCODERS
 from anygen.error import ModelError, RequestError
+from anygen.folder import GeneratorConfig as GeneratorConfig
+from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
 from anygen.generators import GENERATORS
-from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, build, describe
-from anygen.signals import MEDIA, SignalTokens, Vocabulary, find_spans
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
+from anygen.signals import MEDIA, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
-from anygen.weights import check_files, fill, load_strict, quiet, read_config, recast, save
+from anygen.weights import quiet, recast
 
-FORMAT = 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GeneratorConfig:
-    """Where a generator is and its usual options; `edit_strength` None means that it cannot start from a picture."""
-
-    path: str
-    steps: int
-    guidance: float
-    edit_strength: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ModelError(f"generator {self.path}: steps is {self.steps}; at least 1 is needed")
-        if self.edit_strength is not None and not 0 < self.edit_strength <= 1:
-            raise ModelError(f"generator {self.path}: edit_strength is {self.edit_strength}, outside of 0..1")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelConfig:
-    """anygen.json: what the parts are. A path is relative to the model folder, absolute, or `hub:owner/name@revision`."""
-
-    format: int
-    name: str
-    signals: Mapping[str, int]  # modality -> signal tokens per span
-    llm: str
-    encoders: Mapping[str, str]
-    generators: Mapping[str, GeneratorConfig]
-
-    def __post_init__(self) -> None:
-        if self.format != FORMAT:
-            raise ModelError(f"anygen.json has format {self.format!r}; this version reads format {FORMAT}")
-        for modality, count in self.signals.items():
-            SignalTokens(modality=modality, count=count)
-        for modality in (*self.encoders, *self.generators):
-            if modality not in self.signals:
-                raise ModelError(f"anygen.json names a part for {modality!r} but no signal tokens for it")
-
-    @classmethod
-    def read(cls, file: Path) -> ModelConfig:
-        """anygen.json, strictly: an unknown and a missing key are errors."""
-        values = read_config(file)
-        generators = values.get("generators")
-        if isinstance(generators, dict):
-            values["generators"] = {
-                modality: fill(GeneratorConfig, options, f"{file}: generators.{modality}")
-                for modality, options in generators.items()
-            }
-        return fill(cls, values, str(file))
-
-    def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+OPENING = threading.Lock()  # two threads must not open one generator twice
 
 
 class AnyGenModel(nn.Module):
     """All parts of an any-to-any model.
 
-    Encoders, projectors and the LLM are submodules. Generators are not: `generator(modality)` opens one at its first use,
+    Encoders, projectors and the LLM are submodules. Generators are not: `generator(modality)` opens one at first use,
     and training never sees its weights as parameters of the model.
     """
+
+    llm: Any  # a transformers causal LLM
+    encoders: Any  # ModuleDicts, by modality
+    input_projectors: Any
+    output_projectors: Any
 
     def __init__(
         self,
         config: ModelConfig,
         tokenizer: Any,
-        llm: nn.Module,
+        llm: Any,
         encoders: Mapping[str, nn.Module],
         input_projectors: Mapping[str, nn.Module],
         output_projectors: Mapping[str, nn.Module],
@@ -106,7 +59,6 @@ class AnyGenModel(nn.Module):
         self.generators = dict(generators or {})  # those that are open
         self.folder = folder
         self.dtype: torch.dtype | None = None  # what `load` was asked for; generators follow it
-        self._opening = threading.Lock()
         self.vocabulary = Vocabulary.resolve(tokenizer, config.signals, llm.get_input_embeddings().num_embeddings)
         self._check()
 
@@ -167,13 +119,15 @@ class AnyGenModel(nn.Module):
 
     def generator(self, modality: str) -> Any:
         """The generator of `modality`, opened at its first use, on the LLM's device."""
-        with self._opening:
+        with OPENING:
             return self._open(modality)
 
     def _open(self, modality: str) -> Any:
         if modality not in self.generators:
             if modality not in self.config.generators:
-                raise RequestError(f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}")
+                raise RequestError(
+                    f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
+                )
             place = locate(self.folder, self.config.generators[modality].path)
             generator = GENERATORS[modality].from_pretrained(place, device=self.device, dtype=self.dtype)
             if modality in self.output_projectors:
@@ -238,16 +192,14 @@ class AnyGenModel(nn.Module):
 
     def span_states(self, modality: str, input_ids: Tensor, hidden: Tensor) -> Tensor:
         """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width]."""
-        rows = [
-            (row, place)
-            for row, ids in enumerate(input_ids.tolist())
-            for kind, place in find_spans(ids, self.vocabulary)
-            if kind == modality
-        ]
-        count = len(self.vocabulary.spans[modality].signals)
-        if not rows:
-            return hidden.new_zeros(0, count, hidden.shape[-1])
-        return torch.stack([hidden[row, place : place + count] for row, place in rows])
+        signals = torch.tensor(self.vocabulary.spans[modality].signals, device=input_ids.device)
+        rows, starts = (input_ids == signals[0]).nonzero(as_tuple=True)
+        places = starts.unsqueeze(-1) + torch.arange(len(signals), device=input_ids.device)  # [spans, count]
+        rows = rows.unsqueeze(-1)
+        whole = bool((places < input_ids.shape[1]).all()) and bool((input_ids[rows, places] == signals).all())
+        if not whole or int(torch.isin(input_ids, signals).sum()) != places.numel():
+            raise ModelError(f"a span of {modality} signals is cut or out of order: was a sample truncated inside one?")
+        return hidden[rows, places]
 
     def forward(
         self,
@@ -350,7 +302,7 @@ class AnyGenModel(nn.Module):
             folder=folder,
         )
         for modality, generator in config.generators.items():
-            if not (locate(folder, generator.path, fetch=False) or folder).exists():
+            if not generator.path.startswith("hub:") and not (folder / generator.path).exists():
                 raise ModelError(f"the {modality} generator {folder / generator.path} is missing")
         model.dtype = dtype
         return model.eval()
@@ -358,7 +310,7 @@ class AnyGenModel(nn.Module):
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
         """Write the model folder, through a temporary name; weights in `dtype` if it is given.
 
-        Parts that are references (absolute paths, hub ids) stay references. Generators that were never opened are copied.
+        Parts that are references (absolute paths, hub ids) stay references; generators that are not open are copied.
         """
         from transformers.utils import logging
 
@@ -406,7 +358,7 @@ def positions(attention_mask: Tensor) -> Tensor:
 
 
 def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of `labels` [batch, length] under `logits` [batch, length, vocabulary], each one step ahead."""
+    """Mean cross-entropy of `labels` [batch, length] under `logits` [batch, length, vocabulary] one step before."""
     labels = labels[:, 1:].flatten()
     total = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels, ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp_min(1)
@@ -419,93 +371,3 @@ def condition_loss(predicted: Tensor, target: Tensor, deviation: Tensor) -> Tens
     target = target.to(predicted)
     error = ((predicted - target) / deviation).float().square().mean()
     return error + 1 - F.cosine_similarity(predicted.float(), target.float(), dim=-1).mean()
-
-
-def is_local(where: str) -> bool:
-    """True if a part lies inside the model folder."""
-    return not where.startswith("hub:") and not Path(where).is_absolute()
-
-
-def locate(folder: Path | None, where: str, fetch: bool = True) -> Path | None:
-    """The folder of a part. A hub reference is downloaded once, at its pinned revision; `fetch=False` gives None for it."""
-    if not where.startswith("hub:"):
-        return (folder or Path()) / where
-    name, _, revision = where.removeprefix("hub:").partition("@")
-    if not revision:
-        raise ModelError(f"{where!r} names no revision; write hub:owner/name@revision")
-    if not fetch:
-        return None
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(name, revision=revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(f"cannot fetch {name} at {revision}: {error}") from error
-
-
-def load_llm(folder: Path, device: str | torch.device, dtype: torch.dtype | None) -> tuple[Any, nn.Module]:
-    """Tokenizer and causal LLM from a transformers folder, strictly."""
-    from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
-    from transformers.utils import logging
-
-    for name in ("config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder / name} is missing")
-    check_files(folder)
-    wanted = dtype or (torch.float32 if torch.device(device).type == "cpu" else "auto")
-    try:
-        # reading must not draw from the global random state, whatever a library initialises
-        with quiet(logging), torch.random.fork_rng(devices=[]):
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-            llm, found = AutoModelForCausalLM.from_pretrained(
-                folder,
-                dtype=wanted,
-                local_files_only=True,
-                use_safetensors=True,
-                ignore_mismatched_sizes=True,  # reported below, with both shapes
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"{folder} does not open as an LLM: {str(error).splitlines()[0]}") from error
-    for name, stored, needed in sorted(found["mismatched_keys"]):
-        raise ModelError(f"{folder}: tensor {name} is {list(stored)}, the model needs {list(needed)}")
-    expected = llm.state_dict()
-    for name in sorted(found["missing_keys"]):
-        raise ModelError(f"{folder}: tensor {name} {list(expected[name].shape)} is missing")
-    for name in sorted(found["unexpected_keys"]):
-        raise ModelError(f"{folder}: tensor {name} has no place in the model")
-    return tokenizer, llm.to(device)
-
-
-def merge_adapter(llm: nn.Module, folder: Path) -> nn.Module:
-    """The LLM with a peft adapter merged into its weights."""
-    try:
-        from peft import PeftModel
-    except ImportError:
-        raise ModelError(f"{folder} needs peft: pip install 'anygen[train]'") from None
-    check_files(folder)
-    return PeftModel.from_pretrained(llm, folder, use_safetensors=True).merge_and_unload()
-
-
-def load_projectors(
-    table: dict[str, type], folder: Path, device: str | torch.device, dtype: torch.dtype | None
-) -> dict[str, nn.Module]:
-    """All projectors of one side: config.json maps a modality to its description."""
-    described = read_config(folder / "config.json")
-    with torch.device("meta"):
-        projectors = nn.ModuleDict(
-            {modality: build(table, values, f"{folder}: {modality}") for modality, values in described.items()}
-        )
-    if described:
-        load_strict(projectors, folder / "model.safetensors", device, dtype)
-    return dict(projectors.items())
-
-
-def save_projectors(table: dict[str, type], projectors: nn.ModuleDict, folder: Path) -> None:
-    """The inverse of `load_projectors`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {modality: describe(table, projector) for modality, projector in projectors.items()}
-    (folder / "config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-    if described:
-        save(projectors, folder / "model.safetensors")

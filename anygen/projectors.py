@@ -1,4 +1,4 @@
-"""Projectors: encoder features to LLM embeddings on the way in, signal hidden states to a generator's condition on the way out."""
+"""Projectors: encoder features to LLM embeddings going in, hidden states to a generator's condition going out."""
 
 from __future__ import annotations
 
@@ -22,13 +22,12 @@ def _positive(config: Any, *names: str) -> None:
 
 def _divides(config: Any, heads: str, width: str) -> None:
     if getattr(config, width) % getattr(config, heads):
-        raise ModelError(
-            f"{type(config).__name__}: {width} {getattr(config, width)} is not a multiple of {heads} {getattr(config, heads)}"
-        )
+        whole, part = getattr(config, width), getattr(config, heads)
+        raise ModelError(f"{type(config).__name__}: {width} {whole} is not a multiple of {heads} {part}")
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention to itself, or to `context` when it is given, then an MLP.
+    """A pre-norm transformer block: attention to itself, then an MLP.
 
     With `cross`, a second attention, to `context`, stands between the two (Vaswani et al. 2017, section 3.1).
     """
@@ -37,15 +36,17 @@ class Block(nn.Module):
         super().__init__()
         self.norm_self = nn.LayerNorm(width)
         self.attend_self = Attention(width, heads)
-        self.norm_cross = nn.LayerNorm(width) if cross else None
-        self.attend_cross = Attention(width, heads) if cross else None
+        self.cross = cross
+        if cross:
+            self.norm_cross = nn.LayerNorm(width)
+            self.attend_cross = Attention(width, heads)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:  # [batch, tokens, width]
+    def forward(self, x: Tensor, context: Any = None) -> Tensor:  # [batch, tokens, width]
         normed = self.norm_self(x)
         x = x + self.attend_self(normed, normed)
-        if self.attend_cross is not None:
+        if self.cross:
             x = x + self.attend_cross(self.norm_cross(x), context)
         return x + self.mlp(self.norm_mlp(x))
 
@@ -108,7 +109,7 @@ class MlpConfig:
         side = math.isqrt(self.tokens_in)
         if self.merge > 1 and (side * side != self.tokens_in or side % self.merge):
             raise ModelError(
-                f"MlpConfig: {self.tokens_in} tokens are not a square grid that {self.merge} x {self.merge} patches divide"
+                f"MlpConfig: {self.tokens_in} tokens are not a square grid that {self.merge} x {self.merge} divides"
             )
 
 
@@ -123,9 +124,7 @@ class MlpProjector(nn.Module):
         self.tokens = config.tokens_in // config.merge**2
         width = config.width_in * config.merge**2
         self.norm = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width_out)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width_out))
 
     def forward(self, features: Tensor) -> Tensor:
         return self.mlp(self.norm(merge_patches(features, self.config.merge)))
@@ -216,11 +215,14 @@ class QueryConfig:
 
 
 class OutputProjector(nn.Module):
-    """Base of the output projectors: they predict at unit scale, and the condition's own mean and deviation scale it back.
+    """Base of the output projectors: they predict at unit scale; the condition's own mean and deviation scale it back.
 
     `condition_mean` and `condition_std` [length, width_out] belong to the weights; `measure` sets them from conditions
     of the generator's text encoder, before training.
     """
+
+    condition_mean: Tensor
+    condition_std: Tensor
 
     def __init__(self, config: LinearOutputConfig | QueryConfig) -> None:
         super().__init__()
@@ -275,7 +277,7 @@ class LinearOutput(OutputProjector):
 
 
 class QueryTransformer(OutputProjector):
-    """Encoder-decoder transformer with learned queries, one per token of the condition (GILL section 3, NExT-GPT section 3)."""
+    """Encoder-decoder transformer with learned queries, one per token of the condition (GILL, NExT-GPT section 3)."""
 
     config_type = QueryConfig
 
@@ -314,10 +316,11 @@ def build(table: dict[str, type], values: dict[str, Any], where: str) -> nn.Modu
     kind = values.pop("type", None)
     if kind not in table:
         raise ModelError(f"{where}: no projector type {kind!r}; types are {', '.join(table)}")
-    return table[kind](fill(table[kind].config_type, values, where))
+    maker: Any = table[kind]
+    return maker(fill(maker.config_type, values, where))
 
 
-def describe(table: dict[str, type], projector: nn.Module) -> dict[str, Any]:
+def describe(table: dict[str, type], projector: Any) -> dict[str, Any]:
     """The inverse of `build`: what stands in config.json."""
     name = next(name for name, kind in table.items() if type(projector) is kind)
     return {"type": name, **asdict(projector.config)}

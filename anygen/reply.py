@@ -105,10 +105,8 @@ class Reply:
 
     def save(self, directory: str | Path) -> Path:
         """Write every part, reply.json and a self-contained answer.html; an earlier answer there is replaced."""
-        directory = Path(directory)
+        directory = prepare(directory)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            _remove_earlier(directory)
             for part in self.parts:
                 part.value.save(directory / part.filename)
             (directory / "answer.html").write_text(self.html())
@@ -139,9 +137,16 @@ footer{color:#888;font-size:.8rem;margin-top:2rem}
 """
 
 
-def _remove_earlier(directory: Path) -> None:
-    """Remove the parts of an earlier answer, so that a shorter one does not end in its tail; nothing else."""
-    if (directory / "reply.json").is_file():
-        for path in directory.iterdir():
-            if re.fullmatch(rf"\d{{2,}}-({'|'.join(MODALITIES)})\.\w+", path.name) and path.is_file():
-                path.unlink()
+def prepare(directory: str | Path) -> Path:
+    """Make a folder ready for an answer: an earlier one's parts go, since a shorter one would end in their tail."""
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if (directory / "reply.json").is_file():
+            for path in directory.iterdir():
+                if re.fullmatch(rf"\d{{2,}}-({'|'.join(MODALITIES)})\.\w+", path.name) and path.is_file():
+                    path.unlink()
+            (directory / "reply.json").unlink()
+    except OSError as error:
+        raise MediaError(f"cannot write the answer to {directory}: {error.strerror}") from error
+    return directory

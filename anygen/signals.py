@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SignalTokens:
-    """The names of one modality's tokens: `open`, `close`, the `placeholder` of an input and the `signals` of an answer."""
+    """The names of one modality's tokens: `open`, `close`, an input's `placeholder` and an answer's `signals`."""
 
     modality: str
     count: int
@@ -86,8 +87,8 @@ class Vocabulary:
     text: Tensor  # bool [size]: ids that may stand in running text
 
     @classmethod
-    def resolve(cls, tokenizer, counts: Mapping[str, int], size: int | None = None) -> Vocabulary:
-        """Look up every token of `counts` in `tokenizer` (a transformers fast tokenizer); a missing one is a ModelError."""
+    def resolve(cls, tokenizer: Any, counts: Mapping[str, int], size: int | None = None) -> Vocabulary:
+        """Look up every token of `counts` in a transformers fast tokenizer; a missing one is a ModelError."""
         known = tokenizer.get_vocab()
         size = len(tokenizer) if size is None else size
         if size < len(tokenizer):
@@ -124,7 +125,7 @@ class Vocabulary:
         )
 
     def trained_ids(self, modalities: Collection[str] | None = None) -> list[int]:
-        """Ids of the tokens whose embedding rows stage 2 trains: open, close and signals of `modalities` (default: all)."""
+        """The tokens whose embedding rows stage 2 trains: open, close and signals of `modalities` (default: all)."""
         chosen = self.spans if modalities is None else modalities
         return sorted(index for modality in chosen for index in self.spans[modality].ids)
 
@@ -144,7 +145,7 @@ class Grammar:
     """What may come next in an answer.
 
     `writes` are the media that the model can make. `to` are the modalities that the answer must hold and the only media
-    that it may hold; None leaves the choice to the LLM. Text may accompany any answer, and `to=("text",)` means text only.
+    that it may hold; None leaves the choice to the LLM. Text may accompany any answer; `to=("text",)` means text only.
     `budget` bounds the spans of one answer.
     """
 
@@ -161,7 +162,9 @@ class Grammar:
         self.needs_text = to is not None and "text" in to
         self.budget = budget
         if budget < len(self.required):
-            raise RequestError(f"a budget of {budget} media cannot hold {len(self.required)}: {', '.join(self.required)}")
+            raise RequestError(
+                f"a budget of {budget} media cannot hold {len(self.required)}: {', '.join(self.required)}"
+            )
 
     def missing(self, state: State) -> tuple[str, ...]:
         """Required media that are not there yet."""

@@ -40,7 +40,7 @@ def render(
         <|begin|><|system|>...<|end|><|user|>...<|end|><|assistant|>...<|end|>
 
     A message has a role and parts (`anygen.media.Message`, or a dict with `role` and `content`); a part is a string, a
-    media value, or a dict with `type`. `tokens` are the placeholders per input medium. A medium of a user or system turn
+    media value, or a dict with `type`. `tokens` are the placeholders per input medium. A medium of a user's turn
     is open, placeholders, close; one of an assistant turn is open, signals, close.
     `answer` leaves the assistant's turn open at the end; `begin=False` continues an earlier rendering.
     """

@@ -9,8 +9,9 @@ import torch
 
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
+from anygen.folder import FORMAT, GeneratorConfig, ModelConfig
 from anygen.generators.image import ImageGenerator, logs
-from anygen.model import FORMAT, AnyGenModel, GeneratorConfig, ModelConfig
+from anygen.model import AnyGenModel
 from anygen.projectors import MlpConfig, MlpProjector, QueryConfig, QueryTransformer
 from anygen.signals import special_tokens
 from anygen.weights import quiet
@@ -66,7 +67,11 @@ def tiny_tokenizer() -> Any:
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special_tokens(SIGNALS)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<|pad|>", bos_token="<|begin|>", eos_token="<|end|>", clean_up_tokenization_spaces=False
+        tokenizer_object=inner,
+        pad_token="<|pad|>",
+        bos_token="<|begin|>",
+        eos_token="<|end|>",
+        clean_up_tokenization_spaces=False,
     )
 
 

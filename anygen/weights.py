@@ -32,7 +32,7 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def fill(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """A dataclass from plain values: an unknown key and a missing key are errors; lists become tuples."""
-    known = {field.name: field for field in fields(kind)}
+    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise ModelError(f"{where}: unknown key {key!r}; known keys are {', '.join(known)}")
@@ -53,7 +53,7 @@ def shapes(file: Path) -> dict[str, tuple[int, ...]]:
         raise ModelError(f"{file} is missing")
     try:
         with safe_open(file, framework="pt") as tensors:
-            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
     except SafetensorError as error:
         raise ModelError(f"{file} is truncated or not a safetensors file: {error}") from None
 
@@ -78,7 +78,9 @@ def compare(
             raise ModelError(f"{where}: tensor {name} {list(found[name])} has no place in the model")
 
 
-def load_strict(module: nn.Module, file: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
+def load_strict(
+    module: nn.Module, file: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> nn.Module:
     """Fill `module` (it may be on `meta`) with exactly the tensors of a safetensors file, and return it.
 
     Floating-point tensors become `dtype`; None keeps the file's, but widens half precision to float32 on a CPU.
@@ -140,7 +142,7 @@ def recast(folder: Path, dtype: torch.dtype) -> None:
 
 @contextmanager
 def quiet(*libraries: Any) -> Iterator[None]:
-    """Silence the bars and the advice of `libraries`, the logging modules of transformers and diffusers, for a while."""
+    """Silence the bars and the advice of `libraries`, logging modules of transformers and diffusers, for a while."""
     levels = [library.get_verbosity() for library in libraries]
     bars = [library.is_progress_bar_enabled() for library in libraries]
     for library in libraries:

@@ -4,8 +4,10 @@ import argparse
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,6 +22,10 @@ from anygen.reply import Part, Reply
 IMAGE = Image(np.full((4, 6, 3), 7, np.uint8))
 
 
+def event(kind: str, **fields: Any) -> Any:
+    return SimpleNamespace(**{"type": kind, "reply": None, **fields})
+
+
 class FakeEngine:
     """Answers with what it was made to answer, and remembers what it was asked."""
 
@@ -29,14 +35,28 @@ class FakeEngine:
         self.options: dict[str, Any] = {}
 
     def generate(self, request: Any, **options: Any) -> Reply:
+        return list(self.stream(request, **options))[-1].reply
+
+    def stream(self, request: Any, **options: Any) -> Iterator[Any]:
         self.asked.append(request)
         self.options = options
         parts = tuple(Part(index=i, type=value.type, value=value) for i, value in enumerate(self.answer, 1))
-        return Reply(parts=parts, model="fake", seed=options.get("seed", 0))
+        for part in parts:
+            yield event("part.start", index=part.index, modality=part.type)
+            if part.text is not None:
+                for word in re.split("(?<= )", part.text):
+                    yield event("text.delta", text=word)
+            else:
+                yield event("part.progress", step=1, steps=2)
+            yield event("part.done", part=part)
+        yield event("reply.done", reply=Reply(parts=parts, model="fake", seed=options.get("seed", 0)))
+
+    def generate_batch(self, requests: list[Any], **options: Any) -> list[Reply]:
+        return [self.generate(request, **options) for request in requests]
 
     def chat(self, **options: Any) -> Any:
         saved: list[str] = []
-        return SimpleNamespace(send=self.generate, save=saved.append)
+        return SimpleNamespace(stream=self.stream, save=saved.append)
 
     def story(self, idea: str, pages: int) -> Any:
         return SimpleNamespace(save=lambda path: Path(path).write_text(f"{idea}, {pages} pages"))
@@ -109,6 +129,9 @@ def test_media_are_kept_and_their_paths_printed(engine: FakeEngine, capsys: pyte
     assert capsys.readouterr().out == "Here.\nanswer/02-image.png\nanswer/03-audio.wav\n"
     assert cli.main(["generate", "Draw a cat", "-o", "other", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads(Path("other/reply.json").read_text())
+    engine.answer = (Text("Only words."),)
+    assert cli.main(["generate", "Speak", "-o", "answer"]) == 0
+    assert sorted(path.name for path in Path("answer").iterdir()) == ["01-text.txt", "answer.html", "reply.json"]
     assert Image("other/02-image.png") == IMAGE
 
 
@@ -148,6 +171,7 @@ def test_chat_takes_files_and_survives_slips(
         (["story", " "], "the idea is empty"),
         (["story", "x", "--pages", "0"], "a story has at least 1 page"),
         (["train", "nano", "--set", "steps"], "--set 'steps' is not KEY=VALUE"),
+        (["bench", "--repeats", "0"], "measure at least once"),
         (["data"], "required: KIND"),
         (["data", "sample", "out", "--n", "0"], "at least 1 conversation"),
     ],
@@ -162,7 +186,7 @@ def test_a_known_error_is_one_line_and_exit_2(
 
 
 def test_an_unknown_error_is_a_traceback(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "generate", lambda *args, **options: 1 / 0)
+    monkeypatch.setattr(engine, "stream", lambda *args, **options: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["generate", "x"])
 
@@ -173,7 +197,7 @@ def test_ctrl_c_is_one_line_and_exit_130(
     def stop(*args: Any, **options: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "generate", stop)
+    monkeypatch.setattr(engine, "stream", stop)
     assert cli.main(["generate", "x"]) == 130
     assert capsys.readouterr().err.endswith("anygen: stopped\n")
 
@@ -206,7 +230,26 @@ def test_eval_prints_its_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert json.loads(capsys.readouterr().out) == figures
 
 
-@pytest.mark.parametrize("command", ["generate", "chat", "story", "demo", "train", "eval", "data", "list", "doctor"])
+def test_bench_measures_every_work(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--repeats", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["work"] for row in rows] == [
+        "load",
+        "say hello",
+        "draw one picture",
+        "describe a picture",
+        "draw four pictures",
+    ]
+    assert set(rows[0]) == {"work", "ours", "instead", "against", "ratio", "target"}
+    assert all(row["ours"]["n"] == 2 and row["ours"]["unit"] == "s" for row in rows)
+    assert rows[-1]["against"] == "one after the other" and rows[-1]["ratio"] > 0
+    assert cli.main(["bench", "--repeats", "1"]) == 0
+    assert "one after the other" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["generate", "chat", "story", "demo", "train", "eval", "data", "list", "bench", "doctor"]
+)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])

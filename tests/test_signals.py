@@ -38,7 +38,14 @@ def write(grammar: Grammar, logits, limit: int = 60) -> tuple[list[int], State]:
 def test_names_are_those_of_the_format():
     names = SignalTokens(modality="image", count=2)
     assert names.names == ("<|image|>", "<|/image|>", "<|image_in|>", "<|image_0|>", "<|image_1|>")
-    assert special_tokens({"image": 1})[:6] == ("<|pad|>", "<|begin|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>")
+    assert special_tokens({"image": 1})[:6] == (
+        "<|pad|>",
+        "<|begin|>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|system|>",
+        "<|end|>",
+    )
     with pytest.raises(ModelError, match="'smell'"):
         SignalTokens(modality="smell", count=2)
     with pytest.raises(ModelError, match="0 signal tokens"):

@@ -43,7 +43,9 @@ class ImageEncoder(ImageTower):
     def forward(self, pixels: Tensor) -> Tensor:
         """[batch, 3, side, side] to [batch, tokens, width]"""
         if pixels.shape[-2:] != (self.config.side, self.config.side):
-            raise ModelError(f"the image encoder reads {self.config.side} x {self.config.side} pixels, not {list(pixels.shape)}")
+            raise ModelError(
+                f"the image encoder reads {self.config.side} x {self.config.side} pixels, not {list(pixels.shape)}"
+            )
         return self.states(pixels)[:, 1:]
 
     def embed(self, pixels: Tensor) -> Tensor:

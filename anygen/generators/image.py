@@ -53,7 +53,9 @@ class ImageGenerator:
             with quiet(*logs()), torch.random.fork_rng(devices=[]):
                 from diffusers import DiffusionPipeline
 
-                pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
+                pipeline = DiffusionPipeline.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, **options
+                )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
         for name, module in pipeline.components.items():
@@ -76,7 +78,7 @@ class ImageGenerator:
         return [module for module in self.pipeline.components.values() if isinstance(module, nn.Module)]
 
     @property
-    def unet(self) -> nn.Module:
+    def unet(self) -> Any:
         """The network that is run at every step."""
         return self.pipeline.unet if getattr(self.pipeline, "unet", None) is not None else self.pipeline.transformer
 
@@ -142,11 +144,12 @@ class ImageGenerator:
             raise RequestError(f"{len(condition)} conditions need as many seeds, got {len(seeds)}")
         if steps < 1:
             raise RequestError(f"steps={steps}: at least 1 step is needed")
-        editing = source is not None and strength is not None
-        if editing and not 0 < strength <= 1:
+        if strength is not None and not 0 < strength <= 1:
             raise RequestError(f"strength={strength} is outside of 0..1 (0 keeps the picture, 1 forgets it)")
-        if editing and int(steps * strength) < 1:
-            raise RequestError(f"steps={steps} at strength={strength} leaves no step; give at least {int(1 / strength) + 1}")
+        if strength is not None and int(steps * strength) < 1:
+            raise RequestError(
+                f"steps={steps} at strength={strength} leaves no step; give at least {int(1 / strength) + 1}"
+            )
         condition = condition.to(self.device, self.dtype)
         height, width = self.size
         options: dict[str, Any] = {
@@ -159,7 +162,7 @@ class ImageGenerator:
         if guidance > 1:
             options["negative_prompt_embeds"] = self.null_condition(len(condition)).to(self.dtype)
         pipeline = self.pipeline
-        if editing:
+        if source is not None and strength is not None:
             pipeline = self._editor()
             pixels = self.prepare(source).to(self.device, self.dtype)  # [3, height, width]
             options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
@@ -184,7 +187,7 @@ class ImageGenerator:
     def diffusion_loss(self, condition: Tensor, pixels: Tensor, rng: torch.Generator) -> Tensor:
         """The generator's own training loss through its frozen networks, a scalar; gradients reach `condition`.
 
-        `condition` [batch, length, width]; `pixels` [batch, 3, height, width], uint8 or float in -1..1; `rng` on the CPU.
+        `condition` [batch, length, width]; `pixels` [batch, 3, height, width], uint8 or float in -1..1; `rng` on CPU.
         Flow matching (Lipman et al. 2023): x_t = (1 - t) x_0 + t eps, target eps - x_0. Otherwise the scheduler's own
         noise schedule, with eps or v (Salimans and Ho 2022) as the target.
         """
@@ -231,7 +234,9 @@ class ImageGenerator:
 
             name = type(self.pipeline).__name__.replace("Pipeline", "Img2ImgPipeline")
             if not hasattr(diffusers, name):
-                raise RequestError(f"{type(self.pipeline).__name__} cannot start from a picture: diffusers has no {name}")
+                raise RequestError(
+                    f"{type(self.pipeline).__name__} cannot start from a picture: diffusers has no {name}"
+                )
             with quiet(*logs()):
                 self._edit = getattr(diffusers, name)(**self.pipeline.components)
             self._edit.set_progress_bar_config(disable=True)

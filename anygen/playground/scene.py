@@ -108,8 +108,7 @@ def _pair(stream: random.Random, relation: str) -> tuple[Placed, ...]:
     while True:
         first, second = (_inside(stream, size) for size in sizes)
         pair = tuple(
-            Placed(thing=t.name, size=s, x=x, y=y)
-            for t, s, (x, y) in zip((a, b), sizes, (first, second), strict=True)
+            Placed(thing=t.name, size=s, x=x, y=y) for t, s, (x, y) in zip((a, b), sizes, (first, second), strict=True)
         )
         distance = math.dist(first, second)
         apart = 0.14 <= distance <= 0.25 if relation == "in front of" else distance >= SIZES["medium"]

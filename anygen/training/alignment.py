@@ -1,4 +1,4 @@
-"""Stages 1 to 3: align the encoders, align the generators, tune on dialogues. They differ in data and in what is trained."""
+"""Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
 import random
 from collections.abc import Mapping
@@ -20,7 +20,17 @@ from anygen.training.loop import Batch
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2}
 STAGE_2 = {"draw": 6, "edit": 2, "story": 1}
-STAGE_3 = {"draw": 20, "caption": 16, "vqa": 20, "pope": 9, "edit": 16, "world": 6, "unknown": 4, "story": 7, "dialogue": 8}
+STAGE_3 = {
+    "draw": 20,
+    "caption": 16,
+    "vqa": 20,
+    "pope": 9,
+    "edit": 16,
+    "world": 6,
+    "unknown": 4,
+    "story": 7,
+    "dialogue": 8,
+}
 
 
 def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple[Batch, list[Any], list[Any]]:
@@ -46,8 +56,8 @@ def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple
 class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
-    `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows), "lora"
-    (an adapter of `rank` on every matrix of the LLM). All else is frozen. `diffusion` weighs the generator's own loss.
+    `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
+    "lora" (an adapter of `rank` on every matrix of the LLM). All else is frozen. `diffusion` weighs the generator's own loss.
     """
 
     def __init__(

@@ -80,6 +80,7 @@ def build_scheduler() -> Any:
         use_flow_sigmas=True,
         flow_shift=1.0,
         solver_order=2,
+        steps_offset=1,
     )
 
 
@@ -116,14 +117,27 @@ def flow_loss(unet: Any, latents: Tensor, condition: Tensor, rng: torch.Generato
 
 
 class ImageGeneratorStage(nn.Module):
-    """Trains UNet and text encoder on captioned scenes; the autoencoder is frozen."""
+    """Trains UNet and text encoder on captioned scenes; the autoencoder is frozen.
+
+    Each scene is seen at `repeats` noise levels; a share `plain` of the captions is canonical, the others paraphrase.
+    After `text_steps` batches the text encoder rests, so that alignment can begin while the UNet goes on.
+    """
 
     name = "image-generator"
 
     def __init__(
-        self, vae: Any, tokenizer: Any, side: int, sizes: GeneratorSizes, repeats: int = 2, plain: float = 0.7
+        self,
+        vae: Any,
+        tokenizer: Any,
+        side: int,
+        sizes: GeneratorSizes,
+        *,
+        repeats: int = 2,
+        plain: float = 0.7,
+        text_steps: int | None = None,
     ) -> None:
         super().__init__()
+        self.text_steps = text_steps
         self.vae = vae.eval().requires_grad_(False)
         self.side, self.repeats, self.plain = side, repeats, plain
         self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
@@ -149,13 +163,15 @@ class ImageGeneratorStage(nn.Module):
         texts = [caption(s) if stream.random() < self.plain else paraphrase(s, stream) for s in scenes]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         layers, ground = self.compositor.orders(scenes)
-        return {"layers": layers, "ground": ground, "ids": self.tokens(texts)}
+        return {"layers": layers, "ground": ground, "ids": self.tokens(texts), "step": torch.tensor(step)}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
             pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
             latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
         condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
+        if self.text_steps is not None and int(batch["step"]) >= self.text_steps:
+            condition = condition.detach()
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
         return {"flow": flow_loss(self.unet, latents, condition, rng)}
@@ -194,6 +210,6 @@ class ImageGeneratorStage(nn.Module):
         sheet(list(images.numpy()), captions, right=right).save(folder / f"{step:07d}.png")
         return {
             "one_right": sum(right[:32]) / 32,
-            "pair_right": sum(m["things_right"] and m["relation_right"] and m["backdrop_right"] for m in marks[32:]) / 32,
+            "pair_right": sum(r and m["relation_right"] for r, m in zip(right[32:], marks[32:], strict=True)) / 32,
             "backdrop_right": sum(m["backdrop_right"] for m in marks) / 64,
         }

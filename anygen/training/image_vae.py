@@ -104,7 +104,7 @@ def _to_bytes(pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def set_scaling(vae: Any, side: int, device: Any, count: int = 512) -> None:
-    """Sets `scaling_factor` and `shift_factor` so that scaled latents of training scenes have mean 0 and deviation 1."""
+    """Sets `scaling_factor` so that scaled latents of training scenes have deviation 1."""
     compositor = Compositor(side, device)
     latents = []
     for step in range(count // 32):

@@ -132,4 +132,3 @@ class LLMStage(nn.Module):
             ids.append(best)
             new = [best]
         return self.tokenizer.decode(ids[start:]).strip()
-

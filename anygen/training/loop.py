@@ -20,7 +20,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitOptions:
-    """How a stage is trained. `rate` is the peak learning rate: linear warm-up, flat, linear decay over the last part."""
+    """How a stage is trained. `rate` is the peak learning rate: linear warm-up, flat, linear decay at the end."""
 
     steps: int
     batch: int
@@ -168,7 +168,7 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
     batches = _batches(stage, numbers, options)
     rng = torch.Generator(device)
     started, window, totals = time.time(), time.time(), dict[str, float]()
-    log = open(folder / "log.jsonl", "a") if main else None  # noqa: SIM115 - closed in `finally`
+    log = open(folder / "log.jsonl", "a") if main else None
     board = _board(folder) if main else None
     progress = _Progress(stage.name, options.steps, step, main)
     try:
@@ -193,7 +193,12 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
                 _gather(totals, losses)
                 seconds = (time.time() - window) / options.log_every
                 pace = options.batch * options.accumulate * world / seconds
-                row = {"step": step, "rate": options.rate_at(step - 1), "norm": float(norm), "per_second": round(pace, 2)}
+                row = {
+                    "step": step,
+                    "rate": options.rate_at(step - 1),
+                    "norm": float(norm),
+                    "per_second": round(pace, 2),
+                }
                 row |= {name: round(value, 5) for name, value in totals.items()}
                 progress.show(step, row)
                 _write(log, board, row, step)

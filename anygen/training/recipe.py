@@ -29,6 +29,7 @@ class Recipe:
     unet_layers: int = 1
     text_width: int = 128
     text_depth: int = 3
+    text_steps: int | None = None  # the generator's text encoder rests after so many steps
     encoder_width: int = 128
     encoder_depth: int = 5
     llm_width: int = 192
@@ -50,7 +51,7 @@ _NIGHT = {
     "llm": FitOptions(steps=9000, batch=12, rate=3e-3, ema=0.998, weight_decay=0.05),
     "image-encoder": FitOptions(steps=9000, batch=48, rate=1.4e-3, ema=0.998, weight_decay=0.05),
     "image-vae": FitOptions(steps=40000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
-    "image-generator": FitOptions(steps=40000, batch=32, rate=8e-4, ema=0.999, save_every=1000),
+    "image-generator": FitOptions(steps=40000, batch=32, rate=8e-4, ema=0.999, save_every=1000, sample_every=4000),
     "stage1": FitOptions(steps=3000, batch=6, rate=2e-3, warmup=100),
     "stage2": FitOptions(steps=4000, batch=6, rate=1e-3, warmup=100),
     "stage3": FitOptions(steps=6000, batch=8, rate=1e-3, ema=0.998, warmup=100),
@@ -65,7 +66,15 @@ _GPU = {
         steps=20000, batch=64, rate=1e-3, ema=0.999, warmup=500, workers=12, log_every=200, sample_every=5000
     ),
     "image-generator": FitOptions(
-        steps=60000, batch=256, rate=6e-4, ema=0.9995, warmup=500, workers=12, log_every=200, sample_every=10000, save_every=5000
+        steps=60000,
+        batch=256,
+        rate=6e-4,
+        ema=0.9995,
+        warmup=500,
+        workers=12,
+        log_every=200,
+        sample_every=10000,
+        save_every=5000,
     ),
     "stage1": FitOptions(steps=4000, batch=48, rate=1e-3, workers=12, log_every=200, sample_every=2000),
     "stage2": FitOptions(steps=6000, batch=48, rate=1e-3, workers=12, log_every=200, sample_every=3000),
@@ -120,7 +129,8 @@ def _changed(target: Any, key: str, value: str) -> Any:
         if isinstance(now, tuple):
             new: Any = tuple(int(part) for part in value.split(","))
         elif now is None or isinstance(now, float):
-            new = None if value == "none" else float(value)
+            kind = int if key == "text_steps" else float
+            new = None if value == "none" else kind(value)
         else:
             new = type(now)(value)
     except ValueError as error:
@@ -158,7 +168,7 @@ class Run:
         return self.folder(step)
 
     def start(self, only: str | None, resume: bool) -> bool:
-        """Runs all steps, or one. Finished steps are skipped; a started one needs `resume`. True when nothing is left."""
+        """Runs all steps, or one. Finished ones are skipped; a started one needs `resume`. True when nothing is left."""
         if only is not None and only not in self.steps:
             raise RequestError(f"no stage '{only}'; there are {', '.join(self.steps)}")
         for step, run in self.steps.items():
@@ -214,7 +224,9 @@ class Run:
     def _image_vae(self, folder: Path) -> bool:
         from anygen.training.image_vae import ImageVAEStage, build_vae, set_scaling
 
-        stage = ImageVAEStage(build_vae(self.recipe.side, self.recipe.vae_channels, self.recipe.vae_latents), self.recipe.side)
+        stage = ImageVAEStage(
+            build_vae(self.recipe.side, self.recipe.vae_channels, self.recipe.vae_latents), self.recipe.side
+        )
         if not self._fit(stage, folder, "image-vae"):
             return False
         set_scaling(stage.vae.eval(), self.recipe.side, next(stage.parameters()).device)
@@ -231,7 +243,7 @@ class Run:
         sizes = GeneratorSizes(
             channels=r.unet_channels, layers=r.unet_layers, text_width=r.text_width, text_depth=r.text_depth
         )
-        stage = ImageGeneratorStage(vae, self.tokenizer(), r.side, sizes)
+        stage = ImageGeneratorStage(vae, self.tokenizer(), r.side, sizes, text_steps=r.text_steps)
         if not self._fit(stage, folder, "image-generator"):
             return False
         stage.pipeline().save_pretrained(folder / "part")
@@ -296,11 +308,13 @@ class Run:
 
         return generator.condition([caption(scene) for scene in scenes_of(0, count, 99)])
 
-    def _align(self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **kw: Any) -> bool:
+    def _align(
+        self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **options: Any
+    ) -> bool:
         from anygen.training.alignment import AlignmentStage
 
         model = self.model(after)
-        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **kw)
+        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **options)
         if not self._fit(stage, folder, name):
             return False
         if "lora" in train:
@@ -349,7 +363,7 @@ def train(
     stage: str | None = None,
     output: str | Path | None = None,
     resume: bool = False,
-    set: Sequence[str] = (),  # noqa: A002 - the command line's word
+    set: Sequence[str] = (),
 ) -> Path:
     """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
 

@@ -10,15 +10,18 @@ SIGNALS = {"image": 8, "audio": 8, "video": 16}
 """Signal tokens per modality; all have their place from the start, so that no id moves when a modality joins."""
 
 _ENGLISH = """
-the a an and or but not no yes of to in on at by for from with without into over under behind beside between near far is are was were be
-been am do does did done have has had can could will would shall should may might must i you he she it we they me him her us them my your
-his its our their this that these those here there where what which who whom whose why how when then now today tomorrow yesterday very
-more most less least some any all none every each many much few little big small large tall short long old young new good bad happy sad
-red orange yellow green blue purple pink white black brown grey make draw paint show tell say see look hear listen find give take put move
-go come run walk fly swim jump sleep eat drink play sing dance think know want wish like love help please thank thanks hello picture image
-photo sound music video story page morning evening day night light dark warm cold fast slow loud quiet one two three four five six seven
-eight nine ten first second third last next again also only just even still never always sometimes because if so than too up down left right
-top bottom middle above below front back inside outside friend home world sky sea land water rain snow sun moon star wind
+the a an and or but not no yes of to in on at by for from with without into over under behind beside between
+near far is are was were be been am do does did done have has had can could will would shall should may might
+must i you he she it we they me him her us them my your his its our their this that these those here there
+where what which who whom whose why how when then now today tomorrow yesterday very more most less least some
+any all none every each many much few little big small large tall short long old young new good bad happy sad
+red orange yellow green blue purple pink white black brown grey make draw paint show tell say see look hear
+listen find give take put move go come run walk fly swim jump sleep eat drink play sing dance think know want
+wish like love help please thank thanks hello picture image photo sound music video story page morning evening
+day night light dark warm cold fast slow loud quiet one two three four five six seven eight nine ten first
+second third last next again also only just even still never always sometimes because if so than too up down
+left right top bottom middle above below front back inside outside friend home world sky sea land water rain
+snow sun moon star wind
 """
 
 
@@ -36,7 +39,7 @@ def corpus(chats: int = 6000, seed: int = 0) -> Iterator[str]:
 
 
 def train_tokenizer(vocabulary: int = 2048, texts: Iterator[str] | None = None) -> Any:
-    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens; a word has the same token with and without a space before it."""
+    """A `PreTrainedTokenizerFast` of at most `vocabulary` tokens; a word is the same token at a start and after a space."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 

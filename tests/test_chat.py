@@ -1,0 +1,144 @@
+"""Conversations: only what is new is run, and what is cached, saved and loaded answers as if it were not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import anygen
+from anygen.chat import Chat
+from anygen.engine import Engine
+from anygen.error import DataError, RequestError
+from anygen.media import Image
+
+
+@pytest.fixture(scope="module")
+def engine(tiny: Path) -> Engine:
+    return anygen.load(tiny, device="cpu")
+
+
+def picture(seed: int = 0) -> Image:
+    return Image(np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+
+
+TURNS = [("Draw a cat.", "image"), ([picture(), "And this?"], None), ("Make the first one night.", "image")]
+
+
+def talk(chat: Chat, *, forget: bool = False, turns=TURNS) -> list:
+    replies = []
+    for said, to in turns:
+        if forget:
+            chat.session.cache = None
+        replies.append(chat.send(said, to=to, max_new_tokens=9))
+    return replies
+
+
+def values(replies) -> list:
+    return [[part.value for part in reply] for reply in replies]
+
+
+def test_cached_is_uncached(engine: Engine):
+    cached, uncached = engine.chat(seed=4), engine.chat(seed=4)
+    one, two = talk(cached), talk(uncached, forget=True)
+    assert [reply.text for reply in one] == [reply.text for reply in two]
+    assert cached.session.ids == uncached.session.ids
+    for a, b in zip(one, two, strict=True):
+        for left, right in zip(a.images, b.images, strict=True):
+            assert np.abs(left.pixels.astype(int) - right.pixels).max() <= 1
+
+
+def test_only_the_new_turn_is_run(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    lengths: list[int] = []
+    forward = engine.model.llm.forward
+
+    def counted(*args, **kwargs):
+        lengths.append(kwargs["inputs_embeds"].shape[1])
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(engine.model.llm, "forward", counted)
+    chat = engine.chat(seed=0)
+    chat.send("x" * 100, to="image", max_new_tokens=3)
+    lengths.clear()
+    chat.send("yes", to="text", max_new_tokens=3)
+    # <|end|> of the last answer, <|user|>, three bytes, <|end|>, <|assistant|>
+    assert lengths[0] == 7
+
+
+def test_seeds_differ_from_turn_to_turn(engine: Engine):
+    assert [reply.seed for reply in talk(engine.chat(seed=4))] == [4, 1004, 2004]
+    assert engine.chat(seed=4).send("hi", seed=9, max_new_tokens=1).seed == 9
+
+
+def test_history_and_media(engine: Engine):
+    chat = engine.chat(system="be brief", seed=0)
+    replies = talk(chat)
+    assert [message.role for message in chat.history] == ["system", *["user", "assistant"] * 3]
+    assert [part.value for part in replies[0]] == list(chat.history[2].parts)
+    assert chat.media[0] == replies[0].images[0]
+    assert picture() in chat.media
+
+
+def test_a_saved_chat_goes_on_as_if_it_had_not_stopped(engine: Engine, tmp_path: Path):
+    chat = engine.chat(system="be brief", seed=1)
+    talk(chat)
+    path = chat.save(tmp_path / "c.json")
+    again = Chat.load(engine, path)
+    assert again.history == chat.history
+    assert again.session.ids == chat.session.ids
+    assert len(again.session.media) == len(chat.session.media)
+    one, two = (talk(each, turns=[("Go on", "text")]) for each in (chat, again))
+    assert values(one) == values(two)
+    assert [turn.seed for turn in again.turns] == [turn.seed for turn in chat.turns]
+
+
+def test_a_chat_of_another_model_is_laid_out_anew(engine: Engine, tmp_path: Path):
+    chat = engine.chat(seed=1)
+    chat.send("hi", to="image", max_new_tokens=2)
+    path = chat.save(tmp_path / "c.json")
+    record = json.loads(path.read_text())
+    record["model"] = "another"
+    path.write_text(json.dumps(record))
+    again = Chat.load(engine, path)
+    assert again.history == chat.history
+    assert again.send("and?", to="text", max_new_tokens=2)
+
+
+def test_a_stream_left_early_changes_nothing(engine: Engine):
+    chat, other = engine.chat(seed=2), engine.chat(seed=2)
+    for each in (chat, other):
+        each.send("hello", max_new_tokens=4)
+    before = list(chat.session.ids)
+    stream = chat.stream([picture(), "Draw"], to="image", max_new_tokens=4)
+    for event in stream:
+        if event.type == "part.progress":
+            break
+    stream.close()
+    assert chat.session.ids == before
+    assert len(chat.turns) == 2
+    assert not chat.session.media
+    one, two = (each.send("go on", to="text", max_new_tokens=6) for each in (chat, other))
+    assert one.text == two.text
+
+
+def test_turns_are_taken_one_at_a_time(engine: Engine):
+    chat = engine.chat(seed=0)
+    first, second = chat.stream("one", max_new_tokens=2), chat.stream("two", max_new_tokens=2)
+    list(first)
+    with pytest.raises(RequestError, match="went on"):
+        list(second)
+    with pytest.raises(RequestError, match="one turn of the user"):
+        chat.send([{"role": "assistant", "content": "hi"}])
+    with pytest.raises(RequestError, match="unknown option 'colour'"):
+        engine.chat(colour=1)
+
+
+def test_bad_files_are_named(engine: Engine, tmp_path: Path):
+    with pytest.raises(DataError, match="cannot read"):
+        Chat.load(engine, tmp_path / "none.json")
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(DataError, match="no saved chat of format 1"):
+        Chat.load(engine, tmp_path / "c.json")
+    (tmp_path / "c.json").write_text("[")
+    with pytest.raises(DataError, match="no saved chat"):
+        Chat.load(engine, tmp_path / "c.json")
