@@ -82,6 +82,18 @@ class Chat:
                 ]
             yield event
 
+    def undo(self) -> Message:
+        """Take the last question and its answer back, and return the question, for asking it anew."""
+        if not self.turns or self.turns[-1].message.role != "assistant":
+            raise RequestError("there is no answer to take back: the conversation is empty")
+        asked = self.turns[-2].message
+        del self.turns[-2:]
+        kept = [turn.message for turn in self.turns if turn.message.role != "assistant"]
+        del self.session.ids[sum(len(turn.ids) for turn in self.turns) :]
+        del self.session.media[sum(not isinstance(part, Text) for message in kept for part in message.parts) :]
+        self.session.cache = None
+        return asked
+
     def _append(self, message: Message) -> None:
         """Add a message that is not answered by the model; the LLM reads it with the next turn."""
         rendered = self.engine.model.render([message], begin=not self.session.ids)

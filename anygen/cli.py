@@ -319,7 +319,7 @@ def demo(args: argparse.Namespace) -> int:
         raise RequestError("the demo needs gradio: pip install 'anygen[demo]'")
     from anygen.demo import launch
 
-    launch(model=args.model, host=args.host, port=args.port)
+    launch(_load(args.model), host=args.host, port=args.port)
     return 0
 
 
