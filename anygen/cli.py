@@ -145,10 +145,11 @@ def parser() -> Parser:
 
     data = command("data", lambda args: 0, "make or check a data set")
     kinds = data.add_subparsers(metavar="KIND", required=True, parser_class=Parser)
-    sample = kinds.add_parser("sample", help="write a data set of the playground")
+    sample = kinds.add_parser("sample", help="write a data set of conversations")
     sample.set_defaults(run=data_sample)
-    sample.add_argument("directory", type=Path, metavar="DIR", help="where it is written")
-    sample.add_argument("--n", type=int, default=100, metavar="N", help="how many conversations (default: 100)")
+    sample.add_argument("world", choices=("playground",), metavar="WORLD", help="playground")
+    sample.add_argument("-n", "--n", type=int, default=100, metavar="N", help="how many conversations (default: 100)")
+    sample.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where it is written")
     _seed(sample, default=0)
     sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
     sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
@@ -357,8 +358,8 @@ def data_sample(args: argparse.Namespace) -> int:
         raise RequestError(f"--n {args.n}: write at least 1 conversation")
     from anygen.playground.dataset import write_dataset
 
-    write_dataset(args.directory, args.n, args.seed, args.split, args.size)
-    print(args.directory)
+    write_dataset(args.output, args.n, args.seed, args.split, args.size)
+    print(args.output)
     return 0
 
 

@@ -20,7 +20,7 @@ from anygen.request import Event
 
 EXAMPLES = (
     "Draw a cat on a meadow.",
-    "Draw three birds at sunset.",
+    "Draw three owls at sunset.",
     "What can you draw?",
     "Tell a story about a dog who finds a rocket in 3 pages.",
 )

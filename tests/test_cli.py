@@ -173,7 +173,7 @@ def test_chat_takes_files_and_survives_slips(
         (["train", "nano", "--set", "steps"], "--set 'steps' is not KEY=VALUE"),
         (["bench", "--repeats", "0"], "measure at least once"),
         (["data"], "required: KIND"),
-        (["data", "sample", "out", "--n", "0"], "at least 1 conversation"),
+        (["data", "sample", "playground", "-o", "out", "-n", "0"], "at least 1 conversation"),
     ],
 )
 def test_a_known_error_is_one_line_and_exit_2(

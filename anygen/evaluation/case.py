@@ -33,12 +33,14 @@ class Outcome:
 class Case:
     """A request (chat messages of values), what it should give, and the check of the reply.
 
-    `cell` names what goes in and what comes out, as in "image->text"; a cell is a line of the matrix.
+    `cell` names what goes in and what comes out, as in "image->text"; a cell is a line of the matrix. `answer` is one
+    right answer: what it holds passes the check.
     """
 
     cell: str
     request: list[dict[str, Any]]
     expected: str
+    answer: tuple[Any, ...]
     seed: int
     check: Callable[[Any], Outcome]
 
@@ -146,7 +148,7 @@ def _written(values: Sequence[Any], folder: Path, stem: str) -> list[dict[str, s
 
 
 def contact_sheet(results: Sequence[Result], most: int = SHOWN) -> Any:
-    """The pictures of answers, or else of requests, with what was wanted and a border for right or wrong; None without any."""
+    """The pictures of answers, or else of requests, with what was wanted, bordered by right or wrong; None if none."""
     pictures, captions, right = [], [], []
     for result in results:
         answered = list(result.reply.images) if result.reply is not None else []

@@ -12,9 +12,11 @@ from anygen.evaluation.case import Case, Outcome
 from anygen.evaluation.judge import Judge, Seen, Verdict, shows
 from anygen.evaluation.metrics import says_yes
 from anygen.media import Image, Text
+from anygen.playground.chat import drawn, user
 from anygen.playground.compositor import Compositor
 from anygen.playground.language import (
     Chat,
+    Facts,
     answer_right,
     caption,
     draw_request,
@@ -42,18 +44,15 @@ class World:
         """What the judge sees."""
         return self.judge.look(torch.from_numpy(np.array(image.pixels)).permute(2, 0, 1)[None])[0]
 
+    def values(self, message: dict[str, Any]) -> tuple[Any, ...]:
+        """A sampled message's parts, scenes drawn."""
+        return tuple(
+            Text(part["text"]) if part["type"] == "text" else self.draw(part["scene"]) for part in message["content"]
+        )
+
     def request(self, chat: Chat) -> list[dict[str, Any]]:
-        """The chat without its last answer, scenes drawn."""
-        return [
-            {
-                "role": message["role"],
-                "content": [
-                    Text(part["text"]) if part["type"] == "text" else self.draw(part["scene"])
-                    for part in message["content"]
-                ],
-            }
-            for message in chat.messages[:-1]
-        ]
+        """The chat without its last answer."""
+        return [{"role": message["role"], "content": self.values(message)} for message in chat.messages[:-1]]
 
 
 Cell = Callable[[World, random.Random, str], Iterator[Case]]
@@ -85,8 +84,9 @@ def _answered(facts: dict, row: str, *more: str) -> Callable[[Any], Outcome]:
 
 
 def _case(world: World, stream: random.Random, cell: str, chat: Chat, check: Callable[[Any], Outcome]) -> Case:
+    answer = world.values(chat.messages[-1])
     seed = stream.getrandbits(31)
-    return Case(cell=cell, request=world.request(chat), expected=_said(chat), seed=seed, check=check)
+    return Case(cell=cell, request=world.request(chat), expected=_said(chat), answer=answer, seed=seed, check=check)
 
 
 # --- text to text
@@ -127,10 +127,8 @@ def text_to_image(world: World, stream: random.Random, split: str) -> Iterator[C
     """Requests to draw, one and two things twice as often as counts and threes."""
     for kind in cycle(("one", "pair", "count", "one", "pair", "three")):
         scene = sample_scene(stream, kind, split)
-        request = [{"role": "user", "content": [Text(draw_request(scene, stream, split))]}]
-        seed = stream.getrandbits(31)
-        check = _drawn(world, scene)
-        yield Case(cell="text->image", request=request, expected=caption(scene), seed=seed, check=check)
+        messages = (user(draw_request(scene, stream, split)), drawn(scene))
+        yield _case(world, stream, "text->image", Chat(messages=messages, task="draw"), _drawn(world, scene))
 
 
 # --- image to text
@@ -143,19 +141,24 @@ def captions(world: World, stream: random.Random, split: str, row: str = "captio
         yield _case(world, stream, "image->text", chat, _captioned(chat.facts["scene"], row, stream, split))
 
 
+CLAIMS: dict[str, Callable[[Facts], Any]] = {
+    "things": lambda facts: {name for name, _ in facts.things},
+    "count": lambda facts: sorted(facts.things),
+    "backdrop": lambda facts: facts.backdrop,
+    "size": lambda facts: facts.sizes,
+    "place": lambda facts: facts.places,
+}
+
+
 def _captioned(scene: Scene, row: str, stream: random.Random, split: str) -> Callable[[Any], Outcome]:
     truth = facts_of(scene)
+    parts = {name: part for name, part in CLAIMS.items() if scene.kind == "one" or name not in ("size", "place")}
     references = [caption(scene), *(paraphrase(scene, stream, split) for _ in range(4))]
 
     def check(reply: Any) -> Outcome:
         said = parse_caption(reply.text)
         rows = {"all right": said is not None and said.agrees(truth) and _only_text(reply)}
-        parts = {"things": {n for n, _ in truth.things}, "count": sorted(truth.things), "backdrop": truth.backdrop}
-        told = {"things": {n for n, _ in said.things}, "count": sorted(said.things), "backdrop": said.backdrop} if said else {}
-        if scene.kind == "one":
-            parts |= {"size": truth.sizes, "place": truth.places}
-            told |= {"size": said.sizes, "place": said.places} if said else {}
-        rows |= {name: said is not None and told[name] == value for name, value in parts.items()}
+        rows |= {name: said is not None and part(said) == part(truth) for name, part in parts.items()}
         rows = {row + name: right for name, right in rows.items()}
         return Outcome(rows=rows, saw=reply.text, values={"answer": reply.text, "references": references})
 
@@ -186,7 +189,9 @@ def presence(world: World, stream: random.Random, split: str) -> Iterator[Case]:
 
 def image_to_text(world: World, stream: random.Random, split: str) -> Iterator[Case]:
     """Captions, questions and presence in turn."""
-    for source in cycle((captions(world, stream, split), questions(world, stream, split), presence(world, stream, split))):
+    for source in cycle(
+        (captions(world, stream, split), questions(world, stream, split), presence(world, stream, split))
+    ):
         yield next(source)
 
 

@@ -1,4 +1,4 @@
-"""The judge: says what a picture shows by matched filters against the atlas; no training, none of the model's own parts."""
+"""The judge: says what a picture shows, by matched filters against the atlas and none of the model's own parts."""
 
 import math
 from collections import Counter
@@ -15,6 +15,7 @@ from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 
 _GROUND = 16  # side of the canvas on which backdrops are compared
+SLACK = 0.03  # a shift of so much of the canvas, two pixels of 64, is no mistake
 _MOST = 4  # things that a scene can hold
 _SOFT = torch.tensor([1.0, 2.0, 1.0]) / 4  # the blur through which pictures and sprites are compared
 
@@ -29,9 +30,10 @@ class JudgeOptions:
     plain: float = 0.85  # share from which on several things are taken out in one round
     error: float = 0.05  # largest mean squared error of a sprite, colours in 0..1
     contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
+    blob: float = 0.75  # most that its error may be of what one plain colour in its place would leave
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
-    backdrop: float = 0.5  # least share of the uncovered pixels that the backdrop explains
+    backdrop: float = 0.65  # least share of the uncovered pixels that the backdrop explains
     quiet: float = 0.0005  # mean squared difference in a window below which nothing is left to be found
     on_top: float = 0.75  # least share for a thing found in front of others after them
     needed: float = 0.5  # share of its place that a thing must explain when all others are there
@@ -40,7 +42,7 @@ class JudgeOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """A thing found: its name, its size's name, its centre as shares of the canvas, how much of its place it explains."""
+    """A thing found: its name, its size's name, its centre as shares of the canvas, how well it fits (0..1)."""
 
     thing: str
     size: str
@@ -51,7 +53,7 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What a picture shows: things in the order in which they were found, and the backdrop (None when it is like none)."""
+    """What a picture shows: things, of which the first stand in front, and the backdrop (None when it is like none)."""
 
     things: tuple[Seen, ...]
     backdrop: str | None
@@ -69,8 +71,12 @@ class _Found:
 def _soften(x: Tensor) -> Tensor:
     """Binomial blur of [n, channels, height, width] that keeps the edges' values."""
     channels = x.shape[1]
-    x = F.conv2d(F.pad(x, (1, 1, 0, 0), mode="replicate"), _SOFT.view(1, 1, 1, 3).repeat(channels, 1, 1, 1), groups=channels)
-    return F.conv2d(F.pad(x, (0, 0, 1, 1), mode="replicate"), _SOFT.view(1, 1, 3, 1).repeat(channels, 1, 1, 1), groups=channels)
+    x = F.conv2d(
+        F.pad(x, (1, 1, 0, 0), mode="replicate"), _SOFT.view(1, 1, 1, 3).repeat(channels, 1, 1, 1), groups=channels
+    )
+    return F.conv2d(
+        F.pad(x, (0, 0, 1, 1), mode="replicate"), _SOFT.view(1, 1, 3, 1).repeat(channels, 1, 1, 1), groups=channels
+    )
 
 
 def _wrap(planes: Tensor) -> Tensor:
@@ -105,7 +111,7 @@ def _queries(x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
 
 
 def _score(gain: Tensor, against: Tensor, legal: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Products of spectra to maps [..., size, size]: the score of a place, and the share of the error that goes away."""
+    """Products of spectra to maps [..., size, size]: the score of a place, and the share of error that goes away."""
     both = torch.fft.irfft2(torch.stack([gain, against]).unflatten(-1, (size, size // 2 + 1)), s=(size, size))
     share = (both[0] / both[1].clamp_min(1e-3)).clamp_(0, 1)
     return both[0].mul_(share**4).mul_(legal), share
@@ -144,7 +150,9 @@ class Judge:
     def look(self, images: Tensor) -> list[Verdict]:
         """What each picture shows. images: uint8 [n, 3, height, width] of any size."""
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise RequestError(f"the judge looks at uint8 [n, 3, height, width], not {images.dtype} {tuple(images.shape)}")
+            raise RequestError(
+                f"the judge looks at uint8 [n, 3, height, width], not {images.dtype} {tuple(images.shape)}"
+            )
         verdicts: list[Verdict] = []
         for chunk in images.split(8):
             x = chunk.float() / 255
@@ -203,7 +211,7 @@ class Judge:
         return found
 
     def _revise(self, x: Tensor, canvas: Tensor, free: Tensor, found: list[list[_Found]]) -> None:
-        """Put what overlaps in its best order, look once more in front of it, and drop what the rest explains without it."""
+        """Put what overlaps in its best order, look once more in front of it, and drop what the rest explains."""
         found[:] = [self._ordered(things, x[i], canvas[i]) for i, things in enumerate(found)]
         whole = torch.stack([self._compose(canvas[i], things) for i, things in enumerate(found)])
         unsure = [i for i, things in enumerate(found) if things and self._restless(x[i] - whole[i])]
@@ -227,7 +235,9 @@ class Judge:
         """The things from front to back as the picture shows them."""
         if not self._overlap(things):
             return things
-        return min(map(list, permutations(things)), key=lambda order: float((x - self._compose(canvas, order)).square().sum()))
+        return min(
+            map(list, permutations(things)), key=lambda order: float((x - self._compose(canvas, order)).square().sum())
+        )
 
     def _share(self, item: _Found, things: list[_Found], x: Tensor, canvas: Tensor) -> float:
         """How much of the error around an item goes away by adding it to the others; 0 when they hide or replace it."""
@@ -253,7 +263,10 @@ class Judge:
         canvas = canvas.clone()
         for item in reversed(things):
             target, source = self._windows(item)
-            alpha, colour = self._alpha[item.filter][(slice(None), *source)], self._colour[item.filter][(slice(None), *source)]
+            alpha, colour = (
+                self._alpha[item.filter][(slice(None), *source)],
+                self._colour[item.filter][(slice(None), *source)],
+            )
             canvas[(slice(None), *target)] = colour + (1 - alpha) * canvas[(slice(None), *target)]
         return canvas
 
@@ -279,38 +292,58 @@ class Judge:
             product = self._fine[shortlist] * queries[i]
             score, share = _score(product[:, :9].sum(1), product[:, 9], self._fine_legal[shortlist], self.size)
             order = score.amax((-1, -2)).argsort(descending=True)[:12]
-            chosen.append(self._choose(shortlist[order].tolist(), score[order], share[order], before[i], free[i, 0], explained))
+            chosen.append(
+                self._choose(
+                    shortlist[order].tolist(), score[order], share[order], x[i], before[i], free[i, 0], explained
+                )
+            )
         return chosen
 
     def _choose(
-        self, filters: list[int], score: Tensor, share: Tensor, before: Tensor, free: Tensor, explained: float
+        self,
+        filters: list[int],
+        score: Tensor,
+        share: Tensor,
+        x: Tensor,
+        before: Tensor,
+        free: Tensor,
+        explained: float,
     ) -> list[_Found]:
-        """Of the best filters and their maps [filters, size, size]: the best place, and plain ones that stand clear of it."""
+        """Of the best filters and their maps [filters, size, size]: the best place, and plain ones clear of it."""
         chosen: list[_Found] = []
         for number, values, shares in zip(filters, score, share, strict=True):
             side = self._kinds[number][2]
             for _ in range(_MOST):
                 top, left = divmod(int(values.argmax()), self.size)
                 item = _Found(filter=number, top=top, left=left, share=float(shares[top, left]))
-                if item.share < (self.options.plain if chosen else explained) or any(self._touch(item, o) for o in chosen):
+                if item.share < (self.options.plain if chosen else explained) or any(
+                    self._touch(item, o) for o in chosen
+                ):
                     break
-                if not self._visible(item, before, free):
+                if not self._visible(item, x, before, free):
                     break
                 chosen.append(item)
                 values[max(0, top - side + 1) : top + side, max(0, left - side + 1) : left + side] = 0
         return chosen
 
-    def _visible(self, item: _Found, before: Tensor, free: Tensor) -> bool:
+    def _visible(self, item: _Found, x: Tensor, before: Tensor, free: Tensor) -> bool:
         """Whether enough of it is to be seen, stands out from what is behind, and is drawn well enough."""
         options = self.options
         target, source = self._windows(item)
         inside = self._inside[(item.filter, 0, *source)]
-        area, whole = float((inside * free[target]).sum()), float(inside.sum())
+        seen = inside * free[target]
+        area, whole = float(seen.sum()), float(inside.sum())
         if area < options.visible * whole:
             return False
         contrast = float((inside * before[target]).sum()) / (3 * area)
         least = options.explained + (options.plain - options.explained) * max(0.0, 1 - contrast / options.pale)
-        return contrast >= options.contrast and item.share >= least and contrast * (1 - item.share) <= options.error
+        place = x[(slice(None), *target)]
+        mean = (seen * place).sum((1, 2), keepdim=True) / area
+        plain = float((seen * (place - mean).square()).sum()) / (3 * area)
+        error = contrast * (1 - item.share)
+        return (
+            contrast >= options.contrast and item.share >= least and error <= min(options.error, options.blob * plain)
+        )
 
     def _touch(self, a: _Found, b: _Found) -> bool:
         """Whether the two squares overlap."""
@@ -333,22 +366,20 @@ class Judge:
 def shows(verdict: Verdict, scene: Scene) -> dict[str, bool]:
     """Which facts of the scene the picture shows; a fact that the scene does not state counts as right."""
     wanted, seen = Counter(p.thing for p in scene.things), Counter(s.thing for s in verdict.things)
+    first = scene.things[0]
+    asked = [item for item in verdict.things if item.thing == first.thing]
     facts = {
         "things_right": set(wanted) == set(seen),
         "count_right": wanted == seen,
-        "relation_right": scene.relation is None or _related(verdict, scene),
+        "relation_right": _related(verdict, scene),
         "backdrop_right": verdict.backdrop == scene.backdrop,
-        "size_right": scene.kind != "one" or any(_same(s, scene.things[0]) and s.size == scene.things[0].size for s in verdict.things),
-        "place_right": scene.kind != "one" or any(_same(s, scene.things[0]) and _in_place(s, scene.things[0]) for s in verdict.things),
+        "size_right": scene.kind != "one" or any(item.size == first.size for item in asked),
+        "place_right": scene.kind != "one" or any(_in_place(item, first) for item in asked),
     }
     return {**facts, "all": all(facts.values())}
 
 
-def _same(seen: Seen, placed: Placed) -> bool:
-    return seen.thing == placed.thing
-
-
-def _in_place(seen: Seen, placed: Placed, slack: float = 0.04) -> bool:
+def _in_place(seen: Seen, placed: Placed, slack: float = SLACK) -> bool:
     """In the ninth that was asked for, or less than `slack` outside it: a shift of a pixel or two is no mistake."""
     shifts = (-slack, 0.0, slack)
     clamp = lambda v: min(max(v, 0.0), 0.999)  # noqa: E731
@@ -357,15 +388,19 @@ def _in_place(seen: Seen, placed: Placed, slack: float = 0.04) -> bool:
 
 
 def _related(verdict: Verdict, scene: Scene) -> bool:
-    a, b = scene.things[0].thing, scene.things[1].thing
-    for one in verdict.things:
-        for other in verdict.things:
-            if one.thing == a and other.thing == b and _relation(one, other, scene.relation):
-                return True
-    return False
+    """A pair stands in its relation; three things go from left to right."""
+    if scene.kind == "three":
+        middles = [[seen.x for seen in verdict.things if seen.thing == placed.thing] for placed in scene.things]
+        left, middle, right = (xs[0] if len(xs) == 1 else math.nan for xs in middles)
+        return left < middle + SLACK and middle < right + SLACK
+    if scene.relation is None:
+        return True
+    a, b = (placed.thing for placed in scene.things)
+    pairs = ((one, other) for one in verdict.things for other in verdict.things if (one.thing, other.thing) == (a, b))
+    return any(_relation(one, other, scene.relation) for one, other in pairs)
 
 
-def _relation(one: Seen, other: Seen, relation: str | None, slack: float = 0.03) -> bool:
+def _relation(one: Seen, other: Seen, relation: str, slack: float = SLACK) -> bool:
     """Whether the relation holds, or would after a shift of a pixel or two."""
     shifts = (0.0, -slack, slack)
     b = Placed(thing=other.thing, size=other.size, x=other.x, y=other.y)

@@ -39,7 +39,7 @@ def says_yes(answer: str) -> bool | None:
 
 
 def pope(answers: Sequence[bool | None], truths: Sequence[bool]) -> dict:
-    """Accuracy, precision, recall, F1 and yes-rate of yes/no answers (POPE, Li et al. 2023); None is wrong and not a yes."""
+    """Accuracy, precision, recall, F1, yes-rate of yes/no answers (POPE, Li et al. 2023); None is wrong and no yes."""
     if len(answers) != len(truths):
         raise ValueError(f"{len(answers)} answers for {len(truths)} questions: give one for each")
     n = len(truths)
