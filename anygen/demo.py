@@ -125,7 +125,7 @@ class Visit:
             turn.answer[-1] = drawing(event.modality or "", event.step, event.steps)
         elif event.part is not None and event.part.text is None:
             self.count += 1
-            file = event.part.value.save(self.folder / f"{self.count:03d}{event.part.value.suffix}")  # type: ignore[union-attr]
+            file = event.part.value.save(self.folder / f"{self.count:03d}{event.part.value.suffix}")
             turn.answer[-1] = {"path": str(file)}
         elif event.part is not None:
             turn.answer[-1] = (event.part.text or "").strip()
