@@ -162,6 +162,7 @@ def parser() -> Parser:
     race = command("bench", bench, "measure speed on this machine")
     _model(race)
     race.add_argument("--repeats", type=int, default=5, metavar="N", help="measurements of each work (default: 5)")
+    race.add_argument("--processes", type=int, default=3, metavar="N", help="runs of whole processes (default: 3)")
     _json(race)
 
     nurse = command("doctor", doctor, "check the installation and a model, say what is wrong and what to do")
@@ -387,18 +388,19 @@ def presets(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """`anygen bench`."""
-    from anygen.bench import measure
-
     if args.repeats < 1:
         raise RequestError(f"--repeats {args.repeats}: measure at least once")
-    rows = measure(lambda: _load(args.model), args.repeats)
+    from anygen.bench import measure, table
+    from anygen.engine import find
+    from anygen.evaluation.suites import machine
+
+    rows = measure(find(args.model), args.repeats, args.processes)
     if args.json:
         _print_json(rows)
         return 0
-    for row in rows:
-        ours, instead = row["ours"], row["instead"]
-        print(f"{row['work']:32} {ours['median']:8.3f} {ours['unit']} +- {ours['spread']:.3f}, n={ours['n']}", end="")
-        print(f"; {row['against']}: {instead['median']:.3f} {instead['unit']}, x {row['ratio']:.2f}" if instead else "")
+    about = machine()
+    print(f"{about['machine']}, {about['threads']} threads, torch {about['torch']}, Python {about['python']}")
+    print(table(rows))
     return 0
 
 
