@@ -18,8 +18,8 @@ PAGES = ("Draw a cat.", "Draw a dog.", "Draw a car.", "Draw a tree.")
 def measure(folder: Path, repeats: int = 5, processes: int = 3) -> list[dict[str, Any]]:
     """One row for each work: `ours`, what it is held `against` (a `target`, or `instead` the same work another way).
 
-    `ratio` is ours / target, at most 1 where it is met, or instead / ours. The first run of each work is not counted: it
-    pays for what later ones find ready. Works of a whole process are run `processes` times, not at all for 0.
+    `ratio` is ours / target, at most 1 where it is met, or instead / ours. The first run of each work is not counted:
+    it pays for what later ones find ready. Works of a whole process are run `processes` times, not at all for 0.
     """
     from anygen.engine import load
 

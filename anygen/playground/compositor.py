@@ -20,8 +20,8 @@ _COLUMNS = 16
 @lru_cache(maxsize=8)
 def _sprites(side: int) -> Tensor:
     """All sprites at `side` pixels: uint8 [things, side, side, 4], straight alpha."""
-    with Image.open(str(files("anygen.playground") / "assets" / "atlas.png")) as atlas:
-        atlas = atlas.convert("RGBA")
+    with Image.open(str(files("anygen.playground") / "assets" / "atlas.png")) as file:
+        atlas = file.convert("RGBA")
     sprites = []
     for index in range(len(THINGS)):
         left, top = index % _COLUMNS * _BAKED, index // _COLUMNS * _BAKED
@@ -99,3 +99,14 @@ class Compositor:
             alpha = texel[..., 3:] * inside[..., None]
             picture = (texel[..., :3] * alpha + picture * (255 - alpha) + 127) // 255
         return picture.to(torch.uint8).permute(0, 3, 1, 2).contiguous()
+
+    def cover(self, layers: Tensor, cells: int) -> Tensor:
+        """Which of `cells` x `cells` cells have their centre under a sprite: bool [scenes, LAYERS, cells * cells].
+
+        `layers` is what `orders` gave; rows of nothing cover nothing.
+        """
+        centre = (torch.arange(cells, device=layers.device) + 0.5) * (self.size / cells)
+        side, left, top = (part.T[..., None] for part in layers.unbind(-1)[1:])  # each [scenes, layers, 1]
+        across = (centre > left) & (centre < left + side)
+        down = (centre > top) & (centre < top + side)
+        return (down[..., :, None] & across[..., None, :]).flatten(2)

@@ -63,12 +63,7 @@ class ImageEncoderStage(nn.Module):
     def regions(self, layers: Tensor) -> Tensor:
         """Drawing orders [layers, batch, 4] to masks over patches [batch, layers, tokens] that sum to 1."""
         config = self.encoder.config
-        count = config.side // config.patch
-        centre = (torch.arange(count, device=layers.device) + 0.5) * config.patch
-        side, left, top = (part.T[..., None] for part in layers.unbind(-1)[1:])  # [batch, layers, 1]
-        across = (centre > left) & (centre < left + side)
-        down = (centre > top) & (centre < top + side)
-        mask = (down[..., :, None] & across[..., None, :]).flatten(2).float()
+        mask = self.compositor.cover(layers, config.side // config.patch).float()
         return mask / mask.sum(-1, keepdim=True).clamp_min(1)
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:

@@ -88,7 +88,7 @@ def build_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> An
     """The parts as an ordinary `StableDiffusionPipeline`."""
     from diffusers import StableDiffusionPipeline
 
-    pipeline = StableDiffusionPipeline(
+    pipeline: Any = StableDiffusionPipeline(
         vae=vae,
         unet=unet,
         text_encoder=text_encoder,
@@ -103,24 +103,29 @@ def build_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> An
     return pipeline
 
 
-def flow_loss(unet: Any, latents: Tensor, condition: Tensor, rng: torch.Generator) -> Tensor:
+def flow_loss(
+    unet: Any, latents: Tensor, condition: Tensor, rng: torch.Generator, weight: Tensor | None = None
+) -> Tensor:
     """Flow matching (arXiv 2210.02747): x_sigma = (1 - sigma) x + sigma e, the UNet predicts e - x.
 
-    `latents` [batch, channels, height, width] are scaled; sigma is logit-normal as in Stable Diffusion 3.
+    `latents` [batch, channels, height, width] are scaled; sigma is logit-normal as in Stable Diffusion 3. `weight`
+    [batch, 1, height, width] with mean 1 says what of the picture counts how much.
     """
     noise = torch.randn(latents.shape, generator=rng, device=latents.device)
     sigma = torch.sigmoid(torch.randn(len(latents), generator=rng, device=latents.device) + 0.1)
     sigma = sigma.view(-1, 1, 1, 1)
     noisy = (1 - sigma) * latents + sigma * noise
     predicted = unet(noisy, sigma.flatten() * TIMESTEPS, encoder_hidden_states=condition).sample
-    return (predicted.float() - (noise - latents)).square().mean()
+    squared = (predicted.float() - (noise - latents)).square()
+    return (squared if weight is None else weight * squared).mean()
 
 
 class ImageGeneratorStage(nn.Module):
     """Trains UNet and text encoder on captioned scenes; the autoencoder is frozen.
 
     Each scene is seen at `repeats` noise levels; a share `plain` of the captions is canonical, the others paraphrase.
-    After `text_steps` batches the text encoder rests, so that alignment can begin while the UNet goes on.
+    What lies under a thing counts `focus` times as much as the backdrop, which is learnt first. After `text_steps`
+    batches the text encoder rests, so that alignment can begin while the UNet goes on.
     """
 
     name = "image-generator"
@@ -135,8 +140,10 @@ class ImageGeneratorStage(nn.Module):
         repeats: int = 2,
         plain: float = 0.7,
         text_steps: int | None = None,
+        focus: float = 1.0,
     ) -> None:
         super().__init__()
+        self.focus = focus
         self.text_steps = text_steps
         self.vae = vae.eval().requires_grad_(False)
         self.side, self.repeats, self.plain = side, repeats, plain
@@ -174,7 +181,14 @@ class ImageGeneratorStage(nn.Module):
             condition = condition.detach()
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
-        return {"flow": flow_loss(self.unet, latents, condition, rng)}
+        return {"flow": flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))}
+
+    def weight(self, layers: Tensor, latents: Tensor) -> Tensor:
+        """Latents under a thing count `focus` times what the backdrop counts: [batch, 1, grid, grid], mean 1."""
+        grid = latents.shape[-1]
+        under = self.compositor.cover(layers.to(latents.device), grid).any(1).float().view(-1, 1, grid, grid)
+        weight = 1 + (self.focus - 1) * under
+        return (weight / weight.mean()).repeat(self.repeats, 1, 1, 1)
 
     def pipeline(self) -> Any:
         """The pipeline as it is now; the parts are shared, not copied."""

@@ -33,6 +33,7 @@ class Recipe:
     unet_layers: int = 1
     text_width: int = 128
     text_depth: int = 3
+    focus: float = 5.0  # how much more the generator's loss counts under a thing than on the backdrop
     text_steps: int | None = None  # the generator's text encoder rests after so many steps
     encoder_width: int = 128
     encoder_depth: int = 5
@@ -251,7 +252,7 @@ class Run:
         sizes = GeneratorSizes(
             channels=r.unet_channels, layers=r.unet_layers, text_width=r.text_width, text_depth=r.text_depth
         )
-        stage = ImageGeneratorStage(vae, self.tokenizer(), r.side, sizes, text_steps=r.text_steps)
+        stage = ImageGeneratorStage(vae, self.tokenizer(), r.side, sizes, text_steps=r.text_steps, focus=r.focus)
         if not self._fit(stage, folder, "image-generator"):
             return False
         stage.pipeline().save_pretrained(folder / "part")
