@@ -24,7 +24,7 @@ PROCESSES = 3
 def bench(model: str | Path | None = None) -> list[dict[str, Any]]:
     """Measure every work and return its line: {"work", "ours", "instead", "against", "ratio", "target"}.
 
-    `ours` holds median, spread (largest less smallest), n and unit; `ratio` is ours / target, at most 1 where it is met.
+    `ours` holds median, spread (largest less smallest), n, unit; `ratio` is ours / target, at most 1 where it is met.
     """
     from anygen.engine import find, load
 

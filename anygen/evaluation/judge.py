@@ -117,6 +117,12 @@ def _score(gain: Tensor, against: Tensor, legal: Tensor, size: int) -> tuple[Ten
     return both[0].mul_(share**4).mul_(legal), share
 
 
+def _variation(x: Tensor, weight: Tensor) -> float:
+    """The squared error that the best plain colour leaves in [3, height, width] where weight [height, width] is."""
+    mean = (weight * x).sum((1, 2), keepdim=True) / weight.sum()
+    return float((weight * (x - mean).square()).sum())
+
+
 class Judge:
     """Finds up to four things and the backdrop in pictures of the playground.
 
@@ -141,6 +147,7 @@ class Judge:
         soft = _soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
         self._colour, self._alpha = soft[:, :3], soft[:, 3:]  # [filters, 3 and 1, size + 2, size + 2]
         self._inside = (self._alpha > 0.1).float()
+        self._around = F.max_pool2d(self._inside, 3, 1, 1)
         sides = torch.tensor([side for _, _, side in self._kinds])
         wrapped = _wrap(soft)
         self._fine, self._coarse = _spectra(wrapped), _spectra(F.avg_pool2d(wrapped, 2)).permute(2, 1, 0).contiguous()
@@ -337,12 +344,13 @@ class Judge:
             return False
         contrast = float((inside * before[target]).sum()) / (3 * area)
         least = options.explained + (options.plain - options.explained) * max(0.0, 1 - contrast / options.pale)
-        place = x[(slice(None), *target)]
-        mean = (seen * place).sum((1, 2), keepdim=True) / area
-        plain = float((seen * (place - mean).square()).sum()) / (3 * area)
-        error = contrast * (1 - item.share)
-        return (
-            contrast >= options.contrast and item.share >= least and error <= min(options.error, options.blob * plain)
+        missed = 3 * area * contrast * (1 - item.share)
+        if contrast < options.contrast or item.share < least or missed > 3 * area * options.error:
+            return False
+        place, rim = x[(slice(None), *target)], self._around[(item.filter, 0, *source)] * free[target] - seen
+        around = missed + float((rim * before[target]).sum())
+        return missed <= options.blob * _variation(place, seen) or around <= options.blob * _variation(
+            place, seen + rim
         )
 
     def _touch(self, a: _Found, b: _Found) -> bool:
