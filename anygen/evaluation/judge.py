@@ -26,15 +26,16 @@ class JudgeOptions:
 
     shortlist: int = 32  # sprites that are tried at full resolution
     explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
-    pale: float = 0.01  # mean squared difference below which that share rises, up to `plain` for none
-    plain: float = 0.85  # share from which on several things are taken out in one round
+    pale: float = 0.01  # mean squared difference below which that share rises, up to `faint`
+    faint: float = 0.85  # what that share rises to for what hardly stands out
+    sure: float = 0.93  # share from which on several things are taken out in one round, and faint ones believed
     error: float = 0.05  # largest mean squared error of a sprite, colours in 0..1
     contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
     blob: float = 0.75  # most that its error may be of what one plain colour in its place would leave
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.65  # least share of the uncovered pixels that the backdrop explains
-    quiet: float = 0.0005  # mean squared difference in a window below which nothing is left to be found
+    quiet: float = 0.0003  # mean squared difference in a window below which nothing is left to be found
     on_top: float = 0.75  # least share for a thing found in front of others after them
     needed: float = 0.5  # share of its place that a thing must explain when all others are there
     cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
@@ -323,7 +324,7 @@ class Judge:
             for _ in range(_MOST):
                 top, left = divmod(int(values.argmax()), self.size)
                 item = _Found(filter=number, top=top, left=left, share=float(shares[top, left]))
-                if item.share < (self.options.plain if chosen else explained) or any(
+                if item.share < (self.options.sure if chosen else explained) or any(
                     self._touch(item, o) for o in chosen
                 ):
                     break
@@ -343,9 +344,10 @@ class Judge:
         if area < options.visible * whole:
             return False
         contrast = float((inside * before[target]).sum()) / (3 * area)
-        least = options.explained + (options.plain - options.explained) * max(0.0, 1 - contrast / options.pale)
+        least = options.explained + (options.faint - options.explained) * max(0.0, 1 - contrast / options.pale)
         missed = 3 * area * contrast * (1 - item.share)
-        if contrast < options.contrast or item.share < least or missed > 3 * area * options.error:
+        stands_out = contrast >= options.contrast * (0.3 if item.share > options.sure else 1.0)
+        if not stands_out or item.share < least or missed > 3 * area * options.error:
             return False
         place, rim = x[(slice(None), *target)], self._around[(item.filter, 0, *source)] * free[target] - seen
         around = missed + float((rim * before[target]).sum())
