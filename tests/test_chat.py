@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_a_stream_left_early_changes_nothing(engine: Engine):
     for each in (chat, other):
         each.send("hello", max_new_tokens=4)
     before = list(chat.session.ids)
-    stream = chat.stream([picture(), "Draw"], to="image", max_new_tokens=4)
+    stream: Any = chat.stream([picture(), "Draw"], to="image", max_new_tokens=4)
     for event in stream:
         if event.type == "part.progress":
             break

@@ -47,8 +47,11 @@ def test_stream_is_the_one_shot_answer(engine: Engine, request_, to):
     options = {"to": to, "seed": 7, "max_new_tokens": 12, "edit": False}
     events = list(engine.stream(request_, preview=1, **options))
     reply = engine.generate(request_, **options)
+    assert events[-1].reply is not None
     same(events[-1].reply, reply)
-    assert [event.part.value for event in events if event.type == "part.done"] == [part.value for part in reply]
+    assert [event.part.value for event in events if event.part is not None and event.type == "part.done"] == [
+        part.value for part in reply
+    ]
     for part in reply:
         own = [event for event in events if event.index == part.index]
         assert (own[0].type, own[-1].type) == ("part.start", "part.done")
@@ -83,7 +86,7 @@ def test_same_seed_same_bytes_and_no_global_randomness(engine: Engine):
     torch.manual_seed(3)
     np.random.seed(3)
     random.seed(3)
-    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    before = torch.get_rng_state(), np.random.get_state(legacy=True)[1].copy(), random.getstate()  # type: ignore[index]
     options = {"to": "image", "max_new_tokens": 8, "temperature": 1.0}
     one, two, other = (engine.generate("Draw", seed=seed, **options) for seed in (5, 5, 6))
     same(one, two)
@@ -91,7 +94,7 @@ def test_same_seed_same_bytes_and_no_global_randomness(engine: Engine):
     drawn = engine.generate("Draw", **options)
     same(drawn, engine.generate("Draw", seed=drawn.seed, **options))
     assert torch.equal(before[0], torch.get_rng_state())
-    assert (before[1] == np.random.get_state()[1]).all()
+    assert (before[1] == np.random.get_state(legacy=True)[1]).all()  # type: ignore[index]
     assert before[2] == random.getstate()
 
 
@@ -121,7 +124,7 @@ def test_the_condition_is_that_of_the_training_forward(engine: Engine, monkeypat
 
     monkeypatch.setattr(generator, "generate", watched)
     session = Session()
-    options = Options(to="image", seed=0, max_new_tokens=6)
+    options = Options(to=("image",), seed=0, max_new_tokens=6)
     consume(engine.answer(session, engine.ask(session, messages([picture(5), "Draw"]), options)))
     with torch.no_grad():
         _, predicted = engine.model(
@@ -153,7 +156,7 @@ def test_media_are_encoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch)
     calls: list[int] = []
     encoder = engine.model.encoders["image"]
     prepare = encoder.prepare
-    monkeypatch.setattr(encoder, "prepare", lambda image: calls.append(1) or prepare(image))
+    monkeypatch.setattr(encoder, "prepare", lambda image: (calls.append(1), prepare(image))[1])
     for _ in range(2):
         engine.generate([picture(77), picture(77), "hm"], seed=0, max_new_tokens=2, to="text")
     assert len(calls) == 1
@@ -214,7 +217,7 @@ def test_an_edit_reaches_the_generator(engine: Engine, monkeypatch: pytest.Monke
     seen: list[dict] = []
     generator = engine.model.generator("image")
     generate = generator.generate
-    monkeypatch.setattr(generator, "generate", lambda *a, **k: seen.append(k) or generate(*a, **k))
+    monkeypatch.setattr(generator, "generate", lambda *a, **k: (seen.append(k), generate(*a, **k))[1])
     options = {"to": "image", "seed": 0, "max_new_tokens": 2, "steps": 4, "guidance": 1.5}
     engine.generate([picture(3), "Make it night."], **options)
     engine.generate([picture(3), "Make it night."], edit=False, **options)

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_same_seed_same_bytes_and_no_global_randomness(generator: ImageGenerator
 
 def test_a_row_of_a_batch_is_the_single_picture(generator: ImageGenerator, picture: Image):
     condition = generator.condition(["a cat", "a red car"])
-    for options in ({}, {"source": picture, "strength": 0.6}):
+    ways: tuple[dict[str, Any], ...] = ({}, {"source": picture, "strength": 0.6})
+    for options in ways:
         both = generator.generate(condition, [3, 4], steps=4, **options)
         for row in range(2):
             (single,) = generator.generate(condition[row : row + 1], [3 + row], steps=4, **options)
@@ -97,7 +99,8 @@ def test_an_edit_starts_on_the_flow_between_picture_and_noise(generator: ImageGe
 
 def test_steps_are_reported_and_the_last_preview_is_the_picture(generator: ImageGenerator, picture: Image):
     condition = generator.condition(["a cat"])
-    for options, count in (({}, 5), ({"source": picture, "strength": 0.4}, 2)):
+    ways: tuple[tuple[dict[str, Any], int], ...] = (({}, 5), ({"source": picture, "strength": 0.4}, 2))
+    for options, count in ways:
         seen: list = []
         (made,) = generator.generate(
             condition, [0], steps=5, on_step=lambda *step, seen=seen: seen.append((*step[:2], step[2]())), **options
@@ -119,7 +122,7 @@ def test_flow_loss_is_its_formula(generator: ImageGenerator):
     predicted = generator.pipeline.unet(noisy, t * 1000, encoder_hidden_states=condition).sample
     torch.testing.assert_close(loss, (predicted - (noise - x)).square().mean())
     loss.backward()
-    assert condition.grad.abs().sum() > 0
+    assert condition.grad is not None and condition.grad.abs().sum() > 0
     assert all(p.grad is None and not p.requires_grad for module in generator.modules() for p in module.parameters())
 
 

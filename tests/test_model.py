@@ -206,6 +206,7 @@ def test_untied_heads_are_masked_too(tiny: Path):
 
 
 def test_a_saved_model_is_the_model(model: AnyGenModel, tmp_path: Path):
+    assert model.folder is not None
     again = AnyGenModel.load(AnyGenModel.load(model.folder).save(tmp_path / "again"))
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name

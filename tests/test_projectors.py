@@ -1,5 +1,7 @@
 """Projectors: shapes, the order of merged patches, scale, and strict descriptions."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -57,7 +59,7 @@ def test_merging_takes_squares_row_by_row():
 
 
 def test_output_has_the_scale_of_the_conditions():
-    projector = build(OUTPUT_PROJECTORS, {"type": "query", **OUTPUTS["query"]}, "here")
+    projector: Any = build(OUTPUT_PROJECTORS, {"type": "query", **OUTPUTS["query"]}, "here")
     conditions = torch.randn(64, 7, 6) * torch.linspace(0, 30, 7).view(-1, 1) + 5
     projector.measure(conditions)
     torch.testing.assert_close(projector.condition_mean, conditions.mean(0))

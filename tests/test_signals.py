@@ -26,7 +26,8 @@ def pick(logits: torch.Tensor) -> int:
 
 
 def write(grammar: Grammar, logits, limit: int = 60) -> tuple[list[int], State]:
-    state, ids = State(), []
+    state = State()
+    ids: list[int] = []
     while not state.ended and len(ids) < limit:
         token = grammar.choose(state, logits(), pick)
         assert grammar.allowed(state)[token]

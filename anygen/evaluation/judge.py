@@ -26,15 +26,16 @@ class JudgeOptions:
 
     shortlist: int = 32  # sprites that are tried at full resolution
     explained: float = 0.6  # least share of the squared difference from the backdrop that a sprite must explain
-    pale: float = 0.01  # mean squared difference below which that share rises, up to `plain` for none
-    plain: float = 0.85  # share from which on several things are taken out in one round
+    pale: float = 0.01  # mean squared difference below which that share rises, up to `faint`
+    faint: float = 0.85  # what that share rises to for what hardly stands out
+    sure: float = 0.93  # share from which on several things are taken out in one round, and faint ones believed
     error: float = 0.05  # largest mean squared error of a sprite, colours in 0..1
     contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
     blob: float = 0.75  # most that its error may be of what one plain colour in its place would leave
     visible: float = 0.25  # least share of a sprite that nothing in front of it covers
     outlier: float = 0.03  # squared colour difference at which a pixel is no longer backdrop
     backdrop: float = 0.65  # least share of the uncovered pixels that the backdrop explains
-    quiet: float = 0.0005  # mean squared difference in a window below which nothing is left to be found
+    quiet: float = 0.0003  # mean squared difference in a window below which nothing is left to be found
     on_top: float = 0.75  # least share for a thing found in front of others after them
     needed: float = 0.5  # share of its place that a thing must explain when all others are there
     cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
@@ -117,6 +118,12 @@ def _score(gain: Tensor, against: Tensor, legal: Tensor, size: int) -> tuple[Ten
     return both[0].mul_(share**4).mul_(legal), share
 
 
+def _variation(x: Tensor, weight: Tensor) -> float:
+    """The squared error that the best plain colour leaves in [3, height, width] where weight [height, width] is."""
+    mean = (weight * x).sum((1, 2), keepdim=True) / weight.sum()
+    return float((weight * (x - mean).square()).sum())
+
+
 class Judge:
     """Finds up to four things and the backdrop in pictures of the playground.
 
@@ -141,6 +148,7 @@ class Judge:
         soft = _soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
         self._colour, self._alpha = soft[:, :3], soft[:, 3:]  # [filters, 3 and 1, size + 2, size + 2]
         self._inside = (self._alpha > 0.1).float()
+        self._around = F.max_pool2d(self._inside, 3, 1, 1)
         sides = torch.tensor([side for _, _, side in self._kinds])
         wrapped = _wrap(soft)
         self._fine, self._coarse = _spectra(wrapped), _spectra(F.avg_pool2d(wrapped, 2)).permute(2, 1, 0).contiguous()
@@ -316,7 +324,7 @@ class Judge:
             for _ in range(_MOST):
                 top, left = divmod(int(values.argmax()), self.size)
                 item = _Found(filter=number, top=top, left=left, share=float(shares[top, left]))
-                if item.share < (self.options.plain if chosen else explained) or any(
+                if item.share < (self.options.sure if chosen else explained) or any(
                     self._touch(item, o) for o in chosen
                 ):
                     break
@@ -336,13 +344,15 @@ class Judge:
         if area < options.visible * whole:
             return False
         contrast = float((inside * before[target]).sum()) / (3 * area)
-        least = options.explained + (options.plain - options.explained) * max(0.0, 1 - contrast / options.pale)
-        place = x[(slice(None), *target)]
-        mean = (seen * place).sum((1, 2), keepdim=True) / area
-        plain = float((seen * (place - mean).square()).sum()) / (3 * area)
-        error = contrast * (1 - item.share)
-        return (
-            contrast >= options.contrast and item.share >= least and error <= min(options.error, options.blob * plain)
+        least = options.explained + (options.faint - options.explained) * max(0.0, 1 - contrast / options.pale)
+        missed = 3 * area * contrast * (1 - item.share)
+        stands_out = contrast >= options.contrast * (0.3 if item.share > options.sure else 1.0)
+        if not stands_out or item.share < least or missed > 3 * area * options.error:
+            return False
+        place, rim = x[(slice(None), *target)], self._around[(item.filter, 0, *source)] * free[target] - seen
+        around = missed + float((rim * before[target]).sum())
+        return missed <= options.blob * _variation(place, seen) or around <= options.blob * _variation(
+            place, seen + rim
         )
 
     def _touch(self, a: _Found, b: _Found) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anygen.evaluation.judge import Judge, Verdict, shows
 from anygen.evaluation.metrics import share
+from anygen.playground.caption import caption
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import KINDS, VARIANTS, Scene, sample_scene
 from anygen.playground.things import BACKDROPS
@@ -119,7 +120,8 @@ def examine(
         for image, scene, verdict, fact in zip(images, scenes, verdicts, facts, strict=True):
             if not fact["all"]:
                 mistakes.append((image.permute(1, 2, 0).numpy(), scene, verdict))
-        refused += [not shows(v, s)["all"] for v, s in zip(verdicts, scenes[1:] + scenes[:1], strict=True)]
+        others = zip(verdicts, scenes, scenes[1:] + scenes[:1], strict=True)
+        refused += [not shows(v, other)["all"] for v, scene, other in others if caption(scene) != caption(other)]
         for name in SPOILT:
             part = scenes[: max(1, n // 3)]
             seen = judge.look(spoil(images[: len(part)], name, stream))

@@ -27,6 +27,7 @@ class ImageEncoderStage(nn.Module):
     """
 
     name = "image-encoder"
+    names: Tensor
 
     def __init__(self, config: TowerConfig, tokenizer: Any, depth: int = 2) -> None:
         super().__init__()
