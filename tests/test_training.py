@@ -139,9 +139,8 @@ def test_a_checkpoint_of_another_width_is_refused(tmp_path: Path) -> None:
 )
 def test_what_is_frozen_stays_bit_identical(tiny: Path, tmp_path: Path, mixture: dict, train: set) -> None:
     model = AnyGenModel.load(tiny)
-    stage = AlignmentStage(
-        "stage", model, mixture, train, length=700, rank=2, diffusion=0.1 if "output" in train else 0
-    )
+    names, diffusion = 0.1 * ("input" in train), 0.1 * ("output" in train)
+    stage = AlignmentStage("stage", model, mixture, train, length=700, rank=2, names=names, diffusion=diffusion)
     generator = model.generator("image")
     frozen = {name: p.detach().clone() for name, p in stage.named_parameters() if not p.requires_grad}
     frozen |= {

@@ -80,6 +80,14 @@ class Compositor:
         ground = [BACKDROPS.index(scene.backdrop) * VARIANTS + scene.variant for scene in scenes]
         return torch.from_numpy(layers), torch.tensor(ground)
 
+    def things(self, scenes: list[Scene]) -> Tensor:
+        """Of what the layers of `orders` are: indices into THINGS, -1 where there is nothing: [scenes, LAYERS]."""
+        things = torch.full((len(scenes), LAYERS), -1)
+        for row, scene in enumerate(scenes):
+            order = scene.things[::-1] if scene.relation == "in front of" else scene.things
+            things[row, : len(order)] = torch.tensor([INDEX[placed.thing] for placed in order])
+        return things
+
     def render(self, scenes: list[Scene]) -> Tensor:
         """uint8 [scenes, 3, size, size]"""
         return self.draw(*self.orders(scenes))

@@ -1,5 +1,6 @@
 """Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
+import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
 from anygen.playground.caption import caption
@@ -14,8 +16,9 @@ from anygen.playground.chat import Chat
 from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import in_words, sample_chat
 from anygen.playground.reading import answer_right
+from anygen.playground.things import THINGS
 from anygen.signals import MEDIA
-from anygen.template import IGNORE, Rendered
+from anygen.template import IGNORE, Rendered, encode
 from anygen.training.folder import FolderChats
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -60,6 +63,7 @@ class AlignmentStage(nn.Module):
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
     "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
+    `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name.
     With `data`, the chats of a data set take the playground's place.
     """
 
@@ -75,9 +79,11 @@ class AlignmentStage(nn.Module):
         rank: int = 32,
         condition: float = 1.0,
         diffusion: float = 0.0,
+        names: float = 0.0,
         data: FolderChats | None = None,
     ) -> None:
         super().__init__()
+        self.names_weight = names
         self.name, self.model, self.mixture, self.train_parts = name, model, dict(mixture), train
         self.length, self.words = length, words
         self.condition_weight, self.diffusion_weight = condition, diffusion
@@ -93,6 +99,7 @@ class AlignmentStage(nn.Module):
             model.train_signal_rows(["image"])
         self.side = model.encoders["image"].config.side
         self.compositor = Compositor(self.side)
+        self.names = [encode(model.tokenizer, thing.name) for thing in THINGS]
         self.draws = "output" in train
         if self.draws:
             generator = model.generator("image")
@@ -132,7 +139,9 @@ class AlignmentStage(nn.Module):
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack_media(chats, size, self.length, self.model.vocabulary.pad)
         if inputs:
-            batch["layers"], batch["ground"] = self.compositor.orders([part["scene"] for part in inputs])
+            scenes = [part["scene"] for part in inputs]
+            batch["layers"], batch["ground"] = self.compositor.orders(scenes)
+            batch["things"] = self.compositor.things(scenes)
         if outputs and self.draws:
             scenes = [part["scene"] for part in outputs]
             texts = [caption(scene) for scene in scenes]
@@ -154,6 +163,8 @@ class AlignmentStage(nn.Module):
         losses, predicted = self.model(
             batch["ids"], labels=batch["labels"], media=media, conditions=conditions, return_conditions=True
         )
+        if self.names_weight and "layers" in batch:
+            losses["names"] = self.names_weight * self.name_loss(media["image"], batch["layers"], batch["things"])
         if "condition_image" in losses:
             losses["condition_image"] = self.condition_weight * losses["condition_image"]
         if "drawn" in batch or "drawn_layers" in batch:
@@ -165,6 +176,25 @@ class AlignmentStage(nn.Module):
         if not self.train_parts & {"input", "lora", "signals"}:
             losses["_text"] = losses.pop("text")
         return losses
+
+    def name_loss(self, features: Tensor, layers: Tensor, things: Tensor) -> Tensor:
+        """Cross-entropy of each thing's name among all names, and the squared distance to its embedding.
+
+        `features` [n, patches, width] of the encoder; `layers`, `things` are what the compositor drew and of what.
+        """
+        projected = self.model.project("image", features).float()  # [n, tokens, width]
+        fine = math.isqrt(features.shape[1])
+        merge = fine // math.isqrt(projected.shape[1])
+        cover = self.compositor.cover(layers, fine).float().unflatten(-1, (fine, fine))
+        cover = F.avg_pool2d(cover, merge).flatten(2)  # [n, layers, tokens]
+        pooled = (cover @ projected) / cover.sum(-1, keepdim=True).clamp_min(1e-6)
+        table = self.model.llm.get_input_embeddings().weight.detach().float()
+        names = torch.stack([table[ids].mean(0) for ids in self.names])  # [things, width]
+        there = (things >= 0) & (cover.sum(-1) > 0)
+        pooled, wanted = pooled[there], things[there]
+        cosine = F.normalize(pooled, dim=-1) @ F.normalize(names, dim=-1).T
+        distance = (pooled - names[wanted]).square().sum(-1) / names.square().sum(-1).mean()
+        return F.cross_entropy(10 * cosine, wanted) + distance.mean()
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Greedy answers to held-out chats, judged exactly by what they say; those to a data set are only written."""

@@ -13,7 +13,7 @@ from anygen.encoders.imagebind import TextTower, TowerConfig
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import sample_scene
-from anygen.playground.things import INDEX, THINGS
+from anygen.playground.things import THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
@@ -55,10 +55,7 @@ class ImageEncoderStage(nn.Module):
         scenes = [sample_scene(stream) for _ in range(size)]
         texts = [caption(s) if stream.random() < 0.5 else paraphrase(s, stream) for s in scenes]
         layers, ground = self.compositor.orders(scenes)
-        things = torch.full((size, layers.shape[0]), -1)
-        for row, scene in enumerate(scenes):
-            order = scene.things[::-1] if scene.relation == "in front of" else scene.things
-            things[row, : len(order)] = torch.tensor([INDEX[placed.thing] for placed in order])
+        things = self.compositor.things(scenes)
         return {"layers": layers, "ground": ground, "ids": self.tokens(texts), "things": things}
 
     def regions(self, layers: Tensor) -> Tensor:

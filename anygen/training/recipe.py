@@ -44,6 +44,7 @@ class Recipe:
     vocabulary: int = 2048
     projector_width: int = 192
     rank: int = 32
+    names: float = 0.3  # weight of the term that pulls what is seen towards its name, in stages 1 and 3
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14
@@ -352,7 +353,7 @@ class Run:
     def _stage1(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_1
 
-        return self._align(folder, "stage1", None, STAGE_1, {"input"})
+        return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_2
@@ -371,6 +372,7 @@ class Run:
             STAGE_3,
             {"input", "output", "signals", "lora"},
             words=0.1,
+            names=self.recipe.names,
             diffusion=self.recipe.diffusion,
         )
 
