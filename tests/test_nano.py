@@ -1,0 +1,80 @@
+"""The real thing: the bundled nano answers requests of each kind, and the judge and the facts agree often enough."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import anygen
+from anygen.catalog import PRESETS
+from anygen.doctor import folder
+from anygen.evaluation.judge import Judge
+from anygen.playground.chat import Chat
+from anygen.playground.compositor import Compositor
+from anygen.playground.language import answer_right, sample_chat
+
+NANO = PRESETS["nano"].folder
+
+
+@pytest.fixture(scope="module")
+def engine() -> anygen.Engine:
+    return anygen.load()
+
+
+def asked(task: str, n: int) -> list[Chat]:
+    stream = random.Random(f"test|{task}")
+    return [sample_chat(stream, task, "heldout") for _ in range(n)]
+
+
+def requests(chats: list[Chat]) -> list[list[object]]:
+    compositor = Compositor(64)
+
+    def value(part: dict) -> object:
+        if part["type"] == "text":
+            return part["text"]
+        return anygen.Image(compositor.render([part["scene"]])[0].permute(1, 2, 0).numpy())
+
+    return [[value(part) for part in chat.messages[0]["content"]] for chat in chats]
+
+
+def test_the_folder_is_whole_and_small() -> None:
+    assert folder("nano") == []
+    sizes = [path.stat().st_size for path in NANO.rglob("*") if path.is_file()]
+    assert max(sizes) < 45e6 and sum(sizes) < 100e6
+
+
+@pytest.mark.parametrize(("task", "least"), [("world", 12), ("draw", 12), ("caption", 8), ("vqa", 9), ("pope", 12)])
+def test_words_are_right(engine: anygen.Engine, task: str, least: int) -> None:
+    chats = asked(task, 24)
+    replies = engine.generate_batch(requests(chats), seed=0, to="text")
+    right = [answer_right(reply.text.split(":", 1)[-1], chat.facts) for reply, chat in zip(replies, chats, strict=True)]
+    assert sum(right) >= least
+
+
+def test_pictures_have_their_backdrop(engine: anygen.Engine) -> None:
+    chats = asked("draw", 12)
+    replies = engine.generate_batch(requests(chats), seed=0)
+    pictures = [reply.images[0] for reply in replies if reply.images]
+    wanted = [chat.facts["target"].backdrop for reply, chat in zip(replies, chats, strict=True) if reply.images]
+    assert len(pictures) >= 10
+    pixels = torch.from_numpy(np.stack([np.array(picture.pixels) for picture in pictures])).permute(0, 3, 1, 2)
+    seen = [verdict.backdrop for verdict in Judge(64).look(pixels)]
+    assert sum(a == b for a, b in zip(seen, wanted, strict=True)) >= 8
+
+
+def test_one_answer_holds_words_and_pictures_in_order(engine: anygen.Engine) -> None:
+    story = engine.generate("Tell a story about a cat who wants to fly in 3 pages.", seed=0)
+    kinds = [part.type for part in story]
+    assert kinds == ["text", "image"] * (len(kinds) // 2) and len(kinds) >= 4
+
+
+def test_the_generator_opens_without_this_project(tmp_path: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(NANO / "generators" / "image", local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    rng = torch.Generator().manual_seed(0)
+    (picture,) = pipeline("a large cat in the middle, meadow", num_inference_steps=4, generator=rng).images
+    assert picture.size == (64, 64)
