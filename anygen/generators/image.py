@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,6 +73,11 @@ class ImageGenerator:
         """Write the pipeline as a diffusers folder."""
         with quiet(*logs()):
             self.pipeline.save_pretrained(folder, safe_serialization=True)
+        for file in Path(folder).rglob("*.json"):  # diffusers notes where it was loaded from: a path of this machine
+            if file.name in ("config.json", "model_index.json"):
+                values = json.loads(file.read_text(encoding="utf-8"))
+                if values.pop("_name_or_path", None) is not None:
+                    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     def modules(self) -> list[nn.Module]:
         """The networks of the pipeline."""
