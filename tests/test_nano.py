@@ -43,6 +43,7 @@ def test_the_folder_is_whole_and_small() -> None:
     assert folder("nano") == []
     sizes = [path.stat().st_size for path in NANO.rglob("*") if path.is_file()]
     assert max(sizes) < 45e6 and sum(sizes) < 100e6
+    assert not any("_name_or_path" in path.read_text() for path in NANO.rglob("*.json"))
 
 
 # Floors a little below what the bundled weights reach (docs/nano.md), far above guessing; raise them with the weights.
