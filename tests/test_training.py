@@ -1,6 +1,7 @@
 """The loop, its checkpoints and the stages: exact resume, frozen parts, full disks, Ctrl-C, settings."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from anygen.error import DataError, RequestError
 from anygen.model import AnyGenModel
+from anygen.playground.scene import KINDS, relation_of, sample_scene
+from anygen.playground.things import SIZES, THINGS
 from anygen.training import checkpoint
 from anygen.training.alignment import STAGE_1, STAGE_2, STAGE_3, AlignmentStage
 from anygen.training.checkpoint import read_checkpoint, write_checkpoint
@@ -188,6 +191,7 @@ def test_settings_change_a_recipe() -> None:
     assert recipe.fits["image-vae"].steps == 7
     assert (recipe.side, recipe.vae_channels, recipe.edit_strength) == (128, (8, 16), 0.5)
     assert RECIPES["nano-night"].side == 64
+    assert recipe_for("nano", ["aligned=false"]).aligned is False
 
 
 @pytest.mark.parametrize(
@@ -197,6 +201,7 @@ def test_settings_change_a_recipe() -> None:
         ("nano", "side", "'side' is not key=value"),
         ("nano", "colour=red", "no setting 'colour'"),
         ("nano", "side=big", "'side' is a int, not 'big'"),
+        ("nano", "aligned=perhaps", "'aligned' is a bool, not 'perhaps'"),
         ("nano", "stage9.steps=1", "no step 'stage9'"),
         ("nano", "stage1.steps=0", "at least 1"),
     ],
@@ -218,3 +223,38 @@ def test_a_started_step_is_not_overwritten(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "llm", {"a": torch.ones(1)}, {"step": 1})
     with pytest.raises(DataError, match="--resume"):
         run.start("llm", resume=False)
+
+
+# --- the image generator's text encoder learns what things look like
+
+
+def test_a_name_is_found_at_its_last_token() -> None:
+    from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+    from anygen.training.image_vae import build_vae
+    from anygen.training.tokenizer import train_tokenizer
+
+    torch.manual_seed(0)
+    sizes = GeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, heads=2)
+    stage = ImageGeneratorStage(build_vae(32, (8, 8), 4), train_tokenizer(700), 32, sizes)
+    texts = ["a hot dog left of a puppy, snow", "", "two mice, meadow"]
+    ids, ends = stage.tokens(texts)
+    rows = stage.named(texts, ends).tolist()
+    assert [(row, THINGS[thing].name) for row, _, thing in rows] == [(0, "hot dog"), (0, "dog"), (2, "mouse")]
+    said = [stage.tokenizer.decode(ids[row][: token + 1]).strip() for row, token, _ in rows]
+    assert said == ["a hot dog", "a hot dog left of a puppy", "two mice"]
+    batch = stage.prepare(0, 8, 0)
+    losses = stage(batch, torch.Generator().manual_seed(0))
+    assert set(losses) == {"looks", "flow"}
+    losses["looks"].backward()
+    assert stage.text_encoder.get_input_embeddings().weight.grad.abs().sum() > 0
+
+
+def test_things_on_a_grid_cover_whole_cells() -> None:
+    stream = random.Random(3)
+    for kind in KINDS * 20:
+        scene = sample_scene(stream, kind, grid=8)
+        for placed in scene.things:
+            for centre in (placed.x, placed.y):
+                assert ((centre - SIZES[placed.size] / 2) * 8).is_integer()
+        if scene.relation:
+            assert relation_of(*scene.things) == scene.relation

@@ -71,8 +71,11 @@ def _upright(relation: tuple[str, str, str] | None) -> tuple[str, str, str] | No
     return relation
 
 
+_WORD = re.compile(r"[a-z]+(?:-[a-z]+)*|\d+")
+
+
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+(?:-[a-z]+)*|\d+", text.lower())
+    return _WORD.findall(text.lower())
 
 
 def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
@@ -105,17 +108,28 @@ _LEXICON = _lexicon()
 _LONGEST = max(map(len, _LEXICON))
 
 
-def _marks(text: str) -> Iterator[tuple[str, str]]:
-    words = _words(text)
+def _marks(text: str) -> Iterator[tuple[str, str, int]]:
+    """What the words of a text mean, in their order, and where in the text each phrase ends."""
+    found = list(_WORD.finditer(text.lower()))
+    words = [match[0] for match in found]
     i = 0
     while i < len(words):
         for length in range(min(_LONGEST, len(words) - i), 0, -1):
             if mark := _LEXICON.get(tuple(words[i : i + length])):
-                yield mark
                 i += length
+                yield *mark, found[i - 1].end()
                 break
         else:
             i += 1
+
+
+def mentions(text: str) -> dict[str, int]:
+    """The things that a text names, by canonical name, and where in it each one's first name ends."""
+    ends: dict[str, int] = {}
+    for kind, value, end in _marks(text):
+        if kind in ("thing", "things"):
+            ends.setdefault(value, end)
+    return ends
 
 
 def parse_caption(text: str) -> Facts | None:
@@ -126,7 +140,7 @@ def parse_caption(text: str) -> Facts | None:
     relation, backdrop = None, None
     of_first = False
     size = place = number = last = None
-    for kind, value in _marks(text):
+    for kind, value, _ in _marks(text):
         if kind in ("thing", "things"):
             last = value
             count = int(number) if number is not None else int(kind == "thing")

@@ -75,38 +75,42 @@ def _between(stream: random.Random, low: float, high: float) -> float:
     return round(stream.uniform(low, high), 3)
 
 
-def _inside(stream: random.Random, size: str) -> tuple[float, float]:
+def _inside(stream: random.Random, size: str, grid: int | None) -> tuple[float, float]:
+    """A centre for a sprite that stands wholly on the canvas; on a grid its corner is a corner of a cell."""
     half = SIZES[size] / 2
-    return _between(stream, half, 1 - half), _between(stream, half, 1 - half)
+    if grid is None:
+        return _between(stream, half, 1 - half), _between(stream, half, 1 - half)
+    free = int(grid * (1 - 2 * half))
+    return stream.randint(0, free) / grid + half, stream.randint(0, free) / grid + half
 
 
-def _one(stream: random.Random) -> tuple[Placed, ...]:
+def _one(stream: random.Random, grid: int | None) -> tuple[Placed, ...]:
     size = stream.choice(("small", "medium", "medium", "large", "large"))
-    x, y = _inside(stream, size)
+    x, y = _inside(stream, size, grid)
     return (Placed(thing=stream.choice(THINGS).name, size=size, x=x, y=y),)
 
 
-def _count(stream: random.Random) -> tuple[Placed, ...]:
+def _count(stream: random.Random, grid: int | None) -> tuple[Placed, ...]:
     number = stream.choice((2, 3, 4))
     size = "medium" if number == 2 else stream.choice(("small", "medium")) if number == 3 else "small"
     name = stream.choice(THINGS).name
-    return _apart(stream, [name] * number, size)
+    return _apart(stream, [name] * number, size, grid)
 
 
-def _apart(stream: random.Random, names: list[str], size: str) -> tuple[Placed, ...]:
+def _apart(stream: random.Random, names: list[str], size: str, grid: int | None) -> tuple[Placed, ...]:
     """The named things at points whose sprites hardly overlap, from left to right."""
     while True:
-        points = sorted(_inside(stream, size) for _ in names)
+        points = sorted(_inside(stream, size, grid) for _ in names)
         gaps = [max(abs(a[0] - b[0]), abs(a[1] - b[1])) for i, a in enumerate(points) for b in points[:i]]
         if min(gaps) >= 0.95 * SIZES[size]:
             return tuple(Placed(thing=n, size=size, x=x, y=y) for n, (x, y) in zip(names, points, strict=True))
 
 
-def _pair(stream: random.Random, relation: str) -> tuple[Placed, ...]:
+def _pair(stream: random.Random, relation: str, grid: int | None) -> tuple[Placed, ...]:
     a, b = stream.sample(THINGS, 2)
     sizes = ("medium", "large") if relation == "in front of" else ("medium", "medium")
     while True:
-        first, second = (_inside(stream, size) for size in sizes)
+        first, second = (_inside(stream, size, grid) for size in sizes)
         pair = tuple(
             Placed(thing=t.name, size=s, x=x, y=y) for t, s, (x, y) in zip((a, b), sizes, (first, second), strict=True)
         )
@@ -116,25 +120,30 @@ def _pair(stream: random.Random, relation: str) -> tuple[Placed, ...]:
             return pair
 
 
-def _three(stream: random.Random) -> tuple[Placed, ...]:
+def _three(stream: random.Random, grid: int | None) -> tuple[Placed, ...]:
     names = [t.name for t in stream.sample(THINGS, 3)]
     while True:
-        things = _apart(stream, names, stream.choice(("small", "medium")))
+        things = _apart(stream, names, stream.choice(("small", "medium")), grid)
         if all(b.x - a.x >= 0.08 for a, b in zip(things, things[1:], strict=False)):
             return things
 
 
-def sample_scene(stream: random.Random, kind: str | None = None, split: str = "train") -> Scene:
-    """A random scene of the kind (any when None). `split` "train" never gives a held-out scene, "heldout" only such."""
+def sample_scene(
+    stream: random.Random, kind: str | None = None, split: str = "train", grid: int | None = None
+) -> Scene:
+    """A random scene of the kind (any when None). `split` "train" never gives a held-out scene, "heldout" only such.
+
+    With `grid` (cells on a side, a multiple of 8) every sprite covers whole cells; without, it stands anywhere.
+    """
     if split not in ("train", "heldout"):
         raise ValueError(f"no split '{split}'; there are train, heldout")
     while True:
         chosen = kind or stream.choices(KINDS, _KIND_WEIGHTS)[0]
         relation = stream.choice(RELATIONS) if chosen == "pair" else None
         if relation:
-            things = _pair(stream, relation)
+            things = _pair(stream, relation, grid)
         else:
-            things = {"one": _one, "count": _count, "three": _three}[chosen](stream)
+            things = {"one": _one, "count": _count, "three": _three}[chosen](stream, grid)
         scene = Scene(
             kind=chosen,
             things=things,

@@ -7,10 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
+from anygen.playground.reading import mentions
 from anygen.playground.scene import sample_scene
+from anygen.playground.things import INDEX, THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
@@ -126,6 +129,10 @@ class ImageGeneratorStage(nn.Module):
     Each scene is seen at `repeats` noise levels; a share `plain` of the captions is canonical, the others paraphrase.
     What lies under a thing counts `focus` times as much as the backdrop, which is learnt first. After `text_steps`
     batches the text encoder rests, so that alignment can begin while the UNet goes on.
+
+    With `aligned`, things stand on the autoencoder's grid: each has one look in latents per size, not one per offset
+    of pixels, and is learnt from far fewer samples. `looks` weighs a second task for the text encoder: from its state
+    at a thing's name a linear head tells the latents of that thing's sprite. The head is not part of the pipeline.
     """
 
     name = "image-generator"
@@ -141,6 +148,8 @@ class ImageGeneratorStage(nn.Module):
         plain: float = 0.7,
         text_steps: int | None = None,
         focus: float = 1.0,
+        aligned: bool = True,
+        looks: float = 1.0,
     ) -> None:
         super().__init__()
         self.focus = focus
@@ -153,35 +162,70 @@ class ImageGeneratorStage(nn.Module):
         grid = side // 2 ** (len(vae.config.block_out_channels) - 1)
         self.unet = build_unet(vae.config.latent_channels, grid, sizes)
         self.compositor = Compositor(side)
+        self.grid = grid if aligned else None
+        self.looks_weight = looks
+        if looks:
+            sprites = self._sprites()
+            self.look = nn.Linear(sizes.text_width, sprites.shape[1])
+            self.register_buffer("sprites", sprites, persistent=False)
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageGeneratorStage":
         super().to(*args, **kwargs)
         self.compositor = Compositor(self.side, next(self.parameters()).device)
         return self
 
-    def tokens(self, texts: list[str]) -> Tensor:
-        """Token ids [texts, length], padded as the pipeline pads them."""
-        coded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-        return coded["input_ids"]
+    @torch.no_grad()
+    def _sprites(self) -> Tensor:
+        """Latents of every thing's large sprite on grey, [things, values], each value with mean 0 and deviation 1."""
+        sprites = torch.stack([self.compositor.sprite(thing.name, "large") for thing in THINGS]).to(torch.int32)
+        alpha = sprites[:, 3:]
+        pixels = (sprites[:, :3] * alpha + 128 * (255 - alpha) + 127) // 255
+        latents = self.vae.encode(to_pixels(pixels)).latent_dist.mean.flatten(1)
+        return (latents - latents.mean(0)) / latents.std(0).clamp_min(1e-4)
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token ids [texts, length], padded as the pipeline pads them, and where each token ends in its text."""
+        coded = self.tokenizer(
+            texts, padding="max_length", truncation=True, return_tensors="pt", return_offsets_mapping=True
+        )
+        return coded["input_ids"], coded["offset_mapping"][..., 1]
+
+    def named(self, texts: list[str], ends: Tensor) -> Tensor:
+        """At which token what thing's name ends: rows of (text, token, thing), [names, 3]."""
+        rows = []
+        for row, text in enumerate(texts):
+            for thing, end in mentions(text).items():
+                token = (ends[row] >= end).nonzero()
+                if len(token):
+                    rows.append((row, int(token[0]), INDEX[thing]))
+        return torch.tensor(rows).view(-1, 3)
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|generator")
-        scenes = [sample_scene(stream) for _ in range(max(1, size // self.repeats))]
+        scenes = [sample_scene(stream, grid=self.grid) for _ in range(max(1, size // self.repeats))]
         texts = [caption(s) if stream.random() < self.plain else paraphrase(s, stream) for s in scenes]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         layers, ground = self.compositor.orders(scenes)
-        return {"layers": layers, "ground": ground, "ids": self.tokens(texts), "step": torch.tensor(step)}
+        ids, ends = self.tokens(texts)
+        batch = {"layers": layers, "ground": ground, "ids": ids, "step": torch.tensor(step)}
+        return batch | ({"named": self.named(texts, ends)} if self.looks_weight else {})
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
             pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
             latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
         condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
+        losses: dict[str, Tensor] = {}
+        if self.looks_weight and len(batch["named"]):
+            row, token, thing = batch["named"].unbind(1)
+            told = self.look(condition[row, token]).float()
+            losses["looks"] = self.looks_weight * F.mse_loss(told, self.sprites[thing])
         if self.text_steps is not None and int(batch["step"]) >= self.text_steps:
             condition = condition.detach()
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
-        return {"flow": flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))}
+        losses["flow"] = flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))
+        return losses
 
     def weight(self, layers: Tensor, latents: Tensor) -> Tensor:
         """Latents under a thing count `focus` times what the backdrop counts: [batch, 1, grid, grid], mean 1."""

@@ -35,6 +35,8 @@ class Recipe:
     text_depth: int = 3
     focus: float = 5.0  # how much more the generator's loss counts under a thing than on the backdrop
     text_steps: int | None = None  # the generator's text encoder rests after so many steps
+    aligned: bool = True  # the generator learns things on the autoencoder's grid
+    looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     encoder_width: int = 128
     encoder_depth: int = 5
     llm_width: int = 192
@@ -136,12 +138,14 @@ def _changed(target: Any, key: str, value: str) -> Any:
     try:
         if isinstance(now, tuple):
             new: Any = tuple(int(part) for part in value.split(","))
+        elif isinstance(now, bool):
+            new = {"true": True, "false": False}[value]
         elif now is None or isinstance(now, float):
             kind = int if key == "text_steps" else float
             new = None if value == "none" else kind(value)
         else:
             new = type(now)(value)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:
         raise RequestError(f"'{key}' is a {type(now).__name__}, not '{value}'") from error
     return dataclasses.replace(target, **{key: new})
 
@@ -253,7 +257,16 @@ class Run:
         sizes = GeneratorSizes(
             channels=r.unet_channels, layers=r.unet_layers, text_width=r.text_width, text_depth=r.text_depth
         )
-        stage = ImageGeneratorStage(vae, self.tokenizer(), r.side, sizes, text_steps=r.text_steps, focus=r.focus)
+        stage = ImageGeneratorStage(
+            vae,
+            self.tokenizer(),
+            r.side,
+            sizes,
+            text_steps=r.text_steps,
+            focus=r.focus,
+            aligned=r.aligned,
+            looks=r.looks,
+        )
         if not self._fit(stage, folder, "image-generator"):
             return False
         stage.pipeline().save_pretrained(folder / "part")
