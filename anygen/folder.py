@@ -52,7 +52,7 @@ class ModelConfig:
         for modality, count in self.signals.items():
             SignalTokens(modality=modality, count=count)
         for modality in (*self.encoders, *self.generators):
-            if modality not in self.signals:
+            if modality not in (*self.signals, "text"):
                 raise ModelError(f"anygen.json names a part for {modality!r} but no signal tokens for it")
 
     @classmethod

@@ -103,9 +103,12 @@ class MlpConfig:
     width_out: int
     hidden: int
     merge: int = 1  # merge x merge neighbouring patches of the square grid become one token
+    run: int = 1  # so many features that follow one another become one token, for what has an order in time
 
     def __post_init__(self) -> None:
-        _positive(self, "tokens_in", "width_in", "width_out", "hidden", "merge")
+        _positive(self, "tokens_in", "width_in", "width_out", "hidden", "merge", "run")
+        if self.run > 1 and (self.merge > 1 or self.tokens_in % self.run):
+            raise ModelError(f"MlpConfig: runs of {self.run} do not divide {self.tokens_in} tokens, or merge is not 1")
         side = math.isqrt(self.tokens_in)
         if self.merge > 1 and (side * side != self.tokens_in or side % self.merge):
             raise ModelError(
@@ -114,19 +117,22 @@ class MlpConfig:
 
 
 class MlpProjector(nn.Module):
-    """Neighbouring patches side by side, then a two-layer MLP (LLaVA-1.5; patch merging as in Qwen2-VL)."""
+    """Neighbouring features side by side, then a two-layer MLP (LLaVA-1.5; patch merging as in Qwen2-VL)."""
 
     config_type = MlpConfig
 
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
         self.config = config
-        self.tokens = config.tokens_in // config.merge**2
-        width = config.width_in * config.merge**2
+        together = config.merge**2 * config.run
+        self.tokens = config.tokens_in // together
+        width = config.width_in * together
         self.norm = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, config.hidden), nn.GELU(), nn.Linear(config.hidden, config.width_out))
 
     def forward(self, features: Tensor) -> Tensor:
+        if self.config.run > 1:
+            features = features.unflatten(1, (-1, self.config.run)).flatten(2)
         return self.mlp(self.norm(merge_patches(features, self.config.merge)))
 
 

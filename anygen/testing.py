@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
 from anygen.folder import FORMAT, GeneratorConfig, ModelConfig
-from anygen.generators.image import ImageGenerator, logs
+from anygen.generators.audio import AudioGenerator
+from anygen.generators.diffusion import logs
+from anygen.generators.image import ImageGenerator
 from anygen.model import AnyGenModel
 from anygen.projectors import MlpConfig, MlpProjector, QueryConfig, QueryTransformer
 from anygen.signals import special_tokens
@@ -19,41 +23,73 @@ from anygen.weights import quiet
 SIGNALS = {"image": 3, "audio": 2, "video": 4}
 
 
-def tiny_model(directory: str | Path, seed: int = 0, context: int = 512) -> Path:
-    """Write a random model that reads and writes images to `directory`, and return it. Pictures are 16 x 16."""
+def tiny_model(directory: str | Path, seed: int = 0, context: int = 512, media: tuple[str, ...] = ("image",)) -> Path:
+    """Write a random model that reads and writes `media` to `directory`, and return it. Pictures are 16 x 16."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         tokenizer = tiny_tokenizer()
         llm = tiny_llm(len(tokenizer), context)
-        encoder = ImageEncoder(TowerConfig(width=16, depth=1, heads=2, joint=8, side=16, patch=4, stem="patch"))
-        into = MlpProjector(MlpConfig(tokens_in=16, width_in=16, width_out=32, hidden=32, merge=2))
-        outof = QueryTransformer(
-            QueryConfig(
-                count=SIGNALS["image"],
-                width_in=32,
-                length=8,
-                width_out=16,
-                width=16,
-                heads=2,
-                feedforward=32,
-                encoder_layers=1,
-                decoder_layers=1,
-            )
-        )
-        generator = ImageGenerator(tiny_pipeline())
-        outof.measure(generator.condition(["a cat", "a dog", "a red car", "the sea", "two birds", ""]))
+        parts = {modality: PARTS[modality]() for modality in media}
     config = ModelConfig(
         format=FORMAT,
         name="tiny",
         signals=SIGNALS,
         llm="llm",
-        encoders={"image": "encoders/imagebind"},
-        generators={"image": GeneratorConfig(path="generators/image", steps=2, guidance=2.0, edit_strength=0.6)},
+        encoders={modality: ENCODERS_AT[modality] for modality in media},
+        generators={modality: parts[modality][3] for modality in media},
     )
-    model = AnyGenModel(
-        config, tokenizer, llm, {"image": encoder}, {"image": into}, {"image": outof}, {"image": generator}
-    )
+    encoders, into, outof, generators = ({m: parts[m][i] for m in media} for i in (0, 1, 2, 4))
+    model = AnyGenModel(config, tokenizer, llm, encoders, into, outof, generators)
     return model.save(directory)
+
+
+def tiny_image_parts() -> tuple[Any, Any, Any, GeneratorConfig, ImageGenerator]:
+    """Encoder, projectors, options and generator of pictures."""
+    encoder = ImageEncoder(TowerConfig(width=16, depth=1, heads=2, joint=8, side=16, patch=4, stem="patch"))
+    into = MlpProjector(MlpConfig(tokens_in=16, width_in=16, width_out=32, hidden=32, merge=2))
+    outof = QueryTransformer(_query("image", 8, 16))
+    generator = ImageGenerator(tiny_pipeline())
+    outof.measure(generator.condition(_TEXTS))
+    return (
+        encoder,
+        into,
+        outof,
+        GeneratorConfig(path="generators/image", steps=2, guidance=2.0, edit_strength=0.6),
+        generator,
+    )
+
+
+def tiny_audio_parts() -> tuple[Any, Any, Any, GeneratorConfig, AudioGenerator]:
+    """Encoder, projectors, options and generator of sounds."""
+    encoder = AudioEncoder(AudioTowerConfig(width=16, depth=1, heads=2, joint=8, patch=16))
+    into = MlpProjector(MlpConfig(tokens_in=16, width_in=16, width_out=32, hidden=32, run=4))
+    outof = QueryTransformer(_query("audio", 1, 16))
+    generator = AudioGenerator(tiny_audio_pipeline())
+    outof.measure(generator.condition(_TEXTS))
+    options = GeneratorConfig(path="generators/audio", steps=2, guidance=2.0)
+    return encoder, into, outof, options, generator
+
+
+PARTS: dict[str, Callable[[], tuple[Any, Any, Any, GeneratorConfig, Any]]] = {
+    "image": tiny_image_parts,
+    "audio": tiny_audio_parts,
+}
+ENCODERS_AT = {"image": "encoders/imagebind", "audio": "encoders/imagebind-audio"}
+_TEXTS = ["a cat", "a dog", "a red car", "the sea", "two birds", ""]
+
+
+def _query(modality: str, length: int, width: int) -> QueryConfig:
+    return QueryConfig(
+        count=SIGNALS[modality],
+        width_in=32,
+        length=length,
+        width_out=width,
+        width=16,
+        heads=2,
+        feedforward=32,
+        encoder_layers=1,
+        decoder_layers=1,
+    )
 
 
 def tiny_tokenizer() -> Any:
@@ -99,18 +135,12 @@ def tiny_pipeline() -> Any:
     """A StableDiffusionPipeline with nano's classes and scheduler: 16 x 16 pixels, condition [8, 16]."""
     with quiet(*logs()):
         from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+    from transformers import CLIPTextConfig, CLIPTextModel
 
-    words = ["<pad>", "<unk>", *"a the two three cat dog bird birds car sea red blue left right of and".split()]
-    inner = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", model_max_length=8, padding_side="right"
-    )
+    tokenizer, words = tiny_words(8)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
-            vocab_size=len(words),
+            vocab_size=words,
             hidden_size=16,
             intermediate_size=32,
             num_hidden_layers=1,
@@ -152,4 +182,80 @@ def tiny_pipeline() -> Any:
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
+        )
+
+
+def tiny_words(length: int) -> tuple[Any, int]:
+    """A tokenizer of whole words, and how many it knows; the pad is 0."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", *"a the two three cat dog bird birds car sea red blue left right of and".split()]
+    inner = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, pad_token="<pad>", unk_token="<unk>", model_max_length=length, padding_side="right"
+    )
+    return tokenizer, len(words)
+
+
+def tiny_audio_pipeline() -> Any:
+    """An AudioLDMPipeline with nano's classes and scheduler: 4 s at 16 kHz, condition [1, 16]."""
+    with quiet(*logs()):
+        from diffusers import AudioLDMPipeline, AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel
+    from transformers import ClapTextConfig, ClapTextModelWithProjection, SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    tokenizer, words = tiny_words(8)
+    text_encoder = ClapTextModelWithProjection(
+        ClapTextConfig(
+            vocab_size=words,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=18,
+            projection_dim=16,
+            pad_token_id=0,
+        )
+    )
+    unet = UNet2DConditionModel(
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(4, 8),
+        layers_per_block=1,
+        norm_num_groups=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=(4, 8),
+        attention_head_dim=4,
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=16,
+        class_embeddings_concat=True,
+    )
+    vae = AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        latent_channels=4,
+        block_out_channels=(4, 4, 4, 8),
+        norm_num_groups=2,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
+    vocoder = SpeechT5HifiGan(
+        SpeechT5HifiGanConfig(
+            model_in_dim=64,
+            sampling_rate=16_000,
+            upsample_initial_channel=16,
+            upsample_rates=[5, 5, 5, 2],
+            upsample_kernel_sizes=[11, 11, 11, 4],
+            resblock_kernel_sizes=[3],
+            resblock_dilation_sizes=[[1]],
+            normalize_before=False,
+        )
+    )
+    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, steps_offset=1)
+    with quiet(*logs()):
+        return AudioLDMPipeline(
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler, vocoder=vocoder
         )

@@ -19,7 +19,8 @@ from anygen.training.alignment import AlignmentStage
 from anygen.training.cache import FeatureCache, fingerprint, key_of
 from anygen.training.folder import FolderChats
 from anygen.training.loop import FitOptions, fit
-from anygen.training.recipe import Run, recipe_for
+from anygen.training.recipe import recipe_for
+from anygen.training.run import Run
 
 ALL = {"input", "output", "signals", "lora"}
 

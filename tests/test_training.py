@@ -17,7 +17,8 @@ from anygen.training.alignment import STAGE_1, STAGE_2, STAGE_3, AlignmentStage
 from anygen.training.checkpoint import read_checkpoint, write_checkpoint
 from anygen.training.image_vae import ImageVAEStage, build_vae, psnr
 from anygen.training.loop import FitOptions, fit
-from anygen.training.recipe import RECIPES, Run, recipe_for
+from anygen.training.recipe import RECIPES, recipe_for
+from anygen.training.run import Run
 
 
 class Line(nn.Module):

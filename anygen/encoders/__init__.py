@@ -1,5 +1,8 @@
 """Encoders: one file per modality, from a medium to features; this table names them."""
 
+from anygen.encoders.audio import AudioEncoder
 from anygen.encoders.image import ImageEncoder
+from anygen.encoders.imagebind import Tower
+from anygen.encoders.text import TextEncoder
 
-ENCODERS = {"image": ImageEncoder}
+ENCODERS: dict[str, type[Tower]] = {"text": TextEncoder, "image": ImageEncoder, "audio": AudioEncoder}

@@ -1,18 +1,13 @@
 """The image encoder: pictures to patch features and to the joint space."""
 
-import json
-from dataclasses import asdict
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from anygen.encoders.imagebind import ImageTower, TowerConfig
+from anygen.encoders.imagebind import ImageTower
 from anygen.error import ModelError
 from anygen.media import Image
-from anygen.weights import fill, load_strict, read_config, save
 
 
 class ImageEncoder(ImageTower):
@@ -51,19 +46,3 @@ class ImageEncoder(ImageTower):
     def embed(self, pixels: Tensor) -> Tensor:
         """[batch, 3, side, side] to unit vectors [batch, joint]"""
         return F.normalize(self.head(self.states(pixels)[:, 0]), dim=-1)
-
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes config.json and model.safetensors."""
-        save(self, folder / "model.safetensors")
-        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
-
-    @classmethod
-    def from_pretrained(
-        cls, folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-    ) -> "ImageEncoder":
-        """Reads what `save_pretrained` wrote, strictly."""
-        config = fill(TowerConfig, read_config(folder / "config.json"), str(folder / "config.json"))
-        with torch.device("meta"):
-            encoder = cls(config)
-        load_strict(encoder, folder / "model.safetensors", device, dtype)
-        return encoder.eval()

@@ -1,12 +1,16 @@
 """ImageBind-style towers: one trunk per modality and a head into the joint space (arXiv 2305.05665)."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.error import ModelError
+from anygen.weights import fill, load_strict, read_config, save
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,8 +85,33 @@ def _stem(config: TowerConfig) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(channels, config.width, 1))
 
 
-class ImageTower(nn.Module):
+class Tower(nn.Module):
+    """What all towers share: they are saved as, and opened strictly from, config.json and model.safetensors."""
+
+    config_type: ClassVar[type]
+    config: Any
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes config.json and model.safetensors."""
+        save(self, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    ) -> Self:
+        """Reads what `save_pretrained` wrote, strictly."""
+        config = fill(cls.config_type, read_config(folder / "config.json"), str(folder / "config.json"))
+        with torch.device("meta"):
+            tower = cls(config)
+        load_strict(tower, folder / "model.safetensors", device, dtype)
+        return tower.eval()
+
+
+class ImageTower(Tower):
     """A vision transformer with a class token; `forward` gives patch tokens, `embed` the joint embedding."""
+
+    config_type = TowerConfig
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
@@ -101,8 +130,10 @@ class ImageTower(nn.Module):
         return self.trunk(tokens + self.position_embedding)
 
 
-class TextTower(nn.Module):
+class TextTower(Tower):
     """A causal text transformer; the joint embedding is read at the last token of each text, as in CLIP."""
+
+    config_type = TowerConfig
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
-"""Generators: one file per modality, from a condition to a medium."""
+"""Generators: one file per modality, from a condition to a medium; this table names them."""
 
+from anygen.generators.audio import AudioGenerator
+from anygen.generators.diffusion import DiffusionGenerator
 from anygen.generators.image import ImageGenerator
 
-GENERATORS: dict[str, type[ImageGenerator]] = {"image": ImageGenerator}
+GENERATORS: dict[str, type[DiffusionGenerator]] = {"image": ImageGenerator, "audio": AudioGenerator}

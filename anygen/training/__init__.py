@@ -6,6 +6,6 @@ from typing import Any
 
 def train(recipe: str, **options: Any) -> Path:
     """Runs a recipe; see `anygen.training.recipe.train`."""
-    from anygen.training.recipe import train as run
+    from anygen.training.run import train as run
 
     return run(recipe, **options)

@@ -1,6 +1,5 @@
 """Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
-import math
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
-from anygen.playground.caption import caption
 from anygen.playground.chat import Chat
-from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import in_words, sample_chat
 from anygen.playground.reading import answer_right
 from anygen.playground.things import THINGS
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
 from anygen.training.folder import FolderChats
-from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
+from anygen.training.sense import SENSES, Sense, pool_cover
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2}
 STAGE_2 = {"draw": 6, "edit": 2, "story": 1}
@@ -96,24 +93,22 @@ class AlignmentStage(nn.Module):
         if "output" in train:
             model.output_projectors.requires_grad_(True)
         if "signals" in train:
-            model.train_signal_rows(["image"])
-        self.side = model.encoders["image"].config.side
-        self.compositor = Compositor(self.side)
-        self.names = [encode(model.tokenizer, thing.name) for thing in THINGS]
+            model.train_signal_rows(model.writes)
         self.draws = "output" in train
-        if self.draws:
-            generator = model.generator("image")
-            self.tokenizer = generator.pipeline.tokenizer
-            self.canvas = generator.size[0]
-            self.painter = Compositor(self.canvas)
+        self.senses = {
+            modality: SENSES[modality](model, self.draws and modality in model.writes)
+            for modality in SENSES
+            if modality in model.reads or modality in model.writes
+        }
+        self.names = [encode(model.tokenizer, thing.name) for thing in THINGS]
 
     def to(self, *args: Any, **kwargs: Any) -> "AlignmentStage":
         super().to(*args, **kwargs)
         device = self.model.device
-        self.compositor = Compositor(self.side, device)
-        if self.draws:
-            self.model.generator("image").to(device)
-            self.painter = Compositor(self.canvas, device)
+        for modality, sense in self.senses.items():
+            sense.to(device)
+            if self.draws and modality in self.model.writes:
+                self.model.generator(modality).to(device)
         return self
 
     def train(self, mode: bool = True) -> "AlignmentStage":
@@ -138,63 +133,75 @@ class AlignmentStage(nn.Module):
             chats.append(self.model.render(self.chat(stream).messages))
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack_media(chats, size, self.length, self.model.vocabulary.pad)
-        if inputs:
-            scenes = [part["scene"] for part in inputs]
-            batch["layers"], batch["ground"] = self.compositor.orders(scenes)
-            batch["things"] = self.compositor.things(scenes)
-        if outputs and self.draws:
-            scenes = [part["scene"] for part in outputs]
-            texts = [caption(scene) for scene in scenes]
-            coded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
-            batch["captions"] = coded["input_ids"]
-            if self.diffusion_weight:
-                batch["drawn_layers"], batch["drawn_ground"] = self.painter.orders(scenes)
+        for modality, sense in self.senses.items():
+            if shown := [part for part in inputs if part["type"] == modality]:
+                batch |= {f"{modality}/shown/{key}": value for key, value in sense.shown(shown).items()}
+            made = [part for part in outputs if part["type"] == modality]
+            if made and self.draws:
+                texts = [sense.caption(part) for part in made]
+                batch |= {f"{modality}/told/{key}": value for key, value in self._told(modality, texts).items()}
+                if self.diffusion_weight:
+                    batch |= {f"{modality}/made/{key}": value for key, value in sense.made(made).items()}
         return batch
+
+    def _told(self, modality: str, texts: list[str]) -> Batch:
+        """Captions as the generator's tokenizer has them."""
+        tokenizer = self.model.generator(modality).pipeline.tokenizer
+        coded = tokenizer(
+            texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        )
+        return {"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"]}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         media = {m: batch[f"features_{m}"] for m in MEDIA if f"features_{m}" in batch}
         conditions = {m: batch[f"conditions_{m}"] for m in MEDIA if f"conditions_{m}" in batch}
+        shown, told, made = (
+            {m: _under(batch, f"{m}/{key}/") for m in self.senses} for key in ("shown", "told", "made")
+        )
         with torch.no_grad():
-            if "layers" in batch:
-                pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
-                media["image"] = self.model.encoders["image"](pixels).float()
-            if "captions" in batch:
-                conditions["image"] = self.model.generator("image").pipeline.text_encoder(batch["captions"])[0].float()
+            for modality, sense in self.senses.items():
+                if shown[modality]:
+                    media[modality] = self.model.encoders[modality](sense.features_of(shown[modality])).float()
+                if told[modality]:
+                    conditions[modality] = self.model.generator(modality).tell(**told[modality]).float()
         losses, predicted = self.model(
             batch["ids"], labels=batch["labels"], media=media, conditions=conditions, return_conditions=True
         )
-        if self.names_weight and "layers" in batch:
-            losses["names"] = self.names_weight * self.name_loss(media["image"], batch["layers"], batch["things"])
-        if "condition_image" in losses:
-            losses["condition_image"] = self.condition_weight * losses["condition_image"]
-        if "drawn" in batch or "drawn_layers" in batch:
-            drawn = batch.get("drawn")
-            pixels = self.painter.draw(batch["drawn_layers"], batch["drawn_ground"]) if drawn is None else drawn
-            noise = torch.Generator().manual_seed(rng.initial_seed())
-            loss = self.model.generator("image").diffusion_loss(predicted["image"], pixels, noise)
-            losses["diffusion"] = self.diffusion_weight * loss
+        for modality in self.senses:
+            if self.names_weight and shown[modality]:
+                loss = self.name_loss(modality, media[modality], shown[modality])
+                losses[f"names_{modality}"] = self.names_weight * loss
+            if f"condition_{modality}" in losses:
+                losses[f"condition_{modality}"] = self.condition_weight * losses[f"condition_{modality}"]
+            drawn = self.senses[modality].media_of(made[modality]) if made[modality] else None
+            drawn = batch.get("drawn") if modality == "image" and drawn is None else drawn
+            if drawn is not None:
+                noise = torch.Generator().manual_seed(rng.initial_seed())
+                loss = self.model.generator(modality).diffusion_loss(predicted[modality], drawn, noise)
+                losses[f"diffusion_{modality}"] = self.diffusion_weight * loss
         if not self.train_parts & {"input", "lora", "signals"}:
             losses["_text"] = losses.pop("text")
         return losses
 
-    def name_loss(self, features: Tensor, layers: Tensor, things: Tensor) -> Tensor:
+    def name_loss(self, modality: str, features: Tensor, shown: Batch) -> Tensor:
         """Cross-entropy of each thing's name among all names, and the squared distance to its embedding.
 
-        `features` [n, patches, width] of the encoder; `layers`, `things` are what the compositor drew and of what.
+        `features` [n, features, width] of the encoder; `shown` is what was rendered and of what things.
         """
-        projected = self.model.project("image", features).float()  # [n, tokens, width]
-        fine = math.isqrt(features.shape[1])
-        merge = fine // math.isqrt(projected.shape[1])
-        cover = self.compositor.cover(layers, fine).float().unflatten(-1, (fine, fine))
-        cover = F.avg_pool2d(cover, merge).flatten(2)  # [n, layers, tokens]
+        projected = self.model.project(modality, features).float()  # [n, tokens, width]
+        cover = self.senses[modality].cover(shown, features.shape[1])
+        cover = pool_cover(cover, self.model.input_projectors[modality])
         pooled = (cover @ projected) / cover.sum(-1, keepdim=True).clamp_min(1e-6)
         table = self.model.llm.get_input_embeddings().weight.detach().float()
         names = torch.stack([table[ids].mean(0) for ids in self.names])  # [things, width]
-        there = (things >= 0) & (cover.sum(-1) > 0)
-        pooled, wanted = pooled[there], things[there]
+        there = (shown["things"] >= 0) & (cover.sum(-1) > 0)
+        pooled, wanted = pooled[there], shown["things"][there]
         cosine = F.normalize(pooled, dim=-1) @ F.normalize(names, dim=-1).T
         distance = (pooled - names[wanted]).square().sum(-1) / names.square().sum(-1).mean()
         return F.cross_entropy(10 * cosine, wanted) + distance.mean()
+
+    def _said(self, part: dict[str, Any]) -> str:
+        return part["text"] if part["type"] == "text" else f"<{self.senses[part['type']].caption(part)}>"
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Greedy answers to held-out chats, judged exactly by what they say; those to a data set are only written."""
@@ -207,22 +214,31 @@ class AlignmentStage(nn.Module):
         lines = []
         for task in [task for task in self.mixture if task not in ("story", "dialogue")] * 24:
             chat = sample_chat(stream, task, "heldout")
-            text = answer(self.model, chat, self.compositor)
+            text = answer(self.model, chat, self.senses)
             right.setdefault(task, []).append(answer_right(text.split(":", 1)[-1], chat.facts))
-            asked = [part.get("text") or f"<{caption(part['scene'])}>" for part in chat.messages[0]["content"]]
+            asked = [
+                part.get("text") or f"<{self.senses[part['type']].caption(part)}>"
+                for part in chat.messages[0]["content"]
+            ]
             lines.append(f"{'ok ' if right[task][-1] else 'BAD'} {task}: {' '.join(asked)} -> {text}\n")
         (folder / f"{step:07d}.txt").write_text("".join(sorted(lines)))
         return {f"right_{task}": round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}
 
 
+def _under(batch: Batch, prefix: str) -> Batch:
+    """The entries of a batch whose names begin with `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in batch.items() if key.startswith(prefix)}
+
+
 @torch.no_grad()
-def answer(model: AnyGenModel, chat: Chat, compositor: Compositor, tokens: int = 48) -> str:
+def answer(model: AnyGenModel, chat: Chat, senses: Mapping[str, Sense], tokens: int = 48) -> str:
     """The greedy answer to the chat's first turn, up to the first signal token."""
     asked = model.render(chat.messages[:1], answer=True)
     features = {}
-    if asked.inputs:
-        pixels = to_pixels(compositor.render([part["scene"] for part in asked.inputs]))
-        features["image"] = model.encoders["image"](pixels)
+    for modality, sense in senses.items():
+        if parts := [part for part in asked.inputs if part["type"] == modality]:
+            shown = {key: value.to(model.device) for key, value in sense.shown(parts).items()}
+            features[modality] = model.encoders[modality](sense.features_of(shown))
     return greedy(model, asked, features, tokens)
 
 

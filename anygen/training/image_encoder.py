@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.encoders.image import ImageEncoder
-from anygen.encoders.imagebind import TextTower, TowerConfig
+from anygen.encoders.imagebind import TowerConfig
+from anygen.encoders.text import TextEncoder
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import sample_scene
@@ -33,7 +34,7 @@ class ImageEncoderStage(nn.Module):
         super().__init__()
         self.encoder = ImageEncoder(config)
         self.tokenizer = caption_tokenizer(tokenizer)
-        self.text = TextTower(
+        self.text = TextEncoder(
             TowerConfig(width=config.width, depth=depth, joint=config.joint, vocabulary=len(tokenizer), length=32)
         )
         self.region_head = nn.Linear(config.width, config.joint, bias=False)

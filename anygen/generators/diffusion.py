@@ -1,0 +1,179 @@
+"""What all generators share: a diffusers pipeline, strictly opened and frozen, with its condition from outside."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anygen.error import ModelError, RequestError
+from anygen.weights import check_files, compare, quiet, shapes, weights_file
+
+OnStep = Callable[[int, int, Callable[[], list[Any]]], None]
+"""Called after each step with the step, from 1, the number of steps, and what decodes the media so far."""
+
+
+class DiffusionGenerator:
+    """A frozen diffusers pipeline that makes media from conditions [batch, length, width].
+
+    A modality says how its text encoder makes conditions (`condition`), how its network is called (`predict`), how
+    media become latents (`encode`), and how the pipeline is run (`generate`).
+    """
+
+    modality: ClassVar[str]
+
+    def __init__(self, pipeline: Any) -> None:
+        self.pipeline = pipeline
+        pipeline.set_progress_bar_config(disable=True)
+        for module in self.modules():
+            module.requires_grad_(False).eval()
+        self._null: Tensor | None = None
+        self._lock = threading.Lock()  # a scheduler keeps its place in itself: one batch at a time
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+    ) -> Self:
+        """Open a diffusers folder strictly; `dtype` None is float32 on a CPU and the folder's own elsewhere."""
+        folder = Path(folder)
+        if not (folder / "model_index.json").is_file():
+            raise ModelError(f"{folder} is no diffusers folder: model_index.json is missing")
+        check_files(folder)
+        device = torch.device(device)
+        wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
+        options = {} if wanted == "auto" else {"dtype": wanted}
+        try:
+            # opening must not draw from the global random state, whatever a library initialises
+            with quiet(*logs()), torch.random.fork_rng(devices=[]):
+                from diffusers import DiffusionPipeline
+
+                pipeline = DiffusionPipeline.from_pretrained(
+                    folder, local_files_only=True, use_safetensors=True, **options
+                )
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
+        for name, module in pipeline.components.items():
+            if isinstance(module, nn.Module):
+                file = next((f for f in (weights_file(folder / name, stem) for stem in STEMS) if f.exists()), None)
+                if file is None:
+                    raise ModelError(f"{folder / name} holds no safetensors file")
+                tied = getattr(module, "_tied_weights_keys", None) or ()
+                expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+                compare(expected, shapes(file), str(file), optional=tied)
+        return cls(pipeline.to(device))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the pipeline as a diffusers folder."""
+        with quiet(*logs()):
+            self.pipeline.save_pretrained(folder, safe_serialization=True)
+        for file in Path(folder).rglob("*.json"):  # diffusers notes where it was loaded from: a path of this machine
+            if file.name in ("config.json", "model_index.json"):
+                values = json.loads(file.read_text(encoding="utf-8"))
+                if values.pop("_name_or_path", None) is not None:
+                    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+    def modules(self) -> list[nn.Module]:
+        """The networks of the pipeline."""
+        return [module for module in self.pipeline.components.values() if isinstance(module, nn.Module)]
+
+    @property
+    def unet(self) -> Any:
+        """The network that is run at every step."""
+        return self.pipeline.unet if getattr(self.pipeline, "unet", None) is not None else self.pipeline.transformer
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def condition_shape(self) -> tuple[int, int]:
+        """Length and width of one condition."""
+        length, width = self.null_condition().shape[1:]
+        return int(length), int(width)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move every network to `device`."""
+        self.pipeline.to(device)
+        self._null = None
+        return self
+
+    def condition(self, texts: Sequence[str]) -> Tensor:
+        """What the pipeline's own text encoder makes of `texts`: [batch, length, width]."""
+        raise NotImplementedError
+
+    def tell(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The same from the tokenizer's output, both [batch, tokens], padded to the tokenizer's full length."""
+        raise NotImplementedError
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
+        """The network's output for latents `noisy` at `timesteps` [batch]."""
+        raise NotImplementedError
+
+    def encode(self, media: Tensor) -> Tensor:
+        """A batch of media as tensors to latents in the scale that the network sees."""
+        raise NotImplementedError
+
+    def null_condition(self, batch: int = 1) -> Tensor:
+        """The condition of the empty text, the other side of guidance: [batch, length, width]."""
+        if self._null is None:
+            self._null = self.condition([""])
+        return self._null.expand(batch, -1, -1)
+
+    def diffusion_loss(self, condition: Tensor, media: Tensor, rng: torch.Generator) -> Tensor:
+        """The generator's own training loss through its frozen networks, a scalar; gradients reach `condition`.
+
+        `condition` [batch, length, width]; `media` as `encode` takes them; `rng` on the CPU.
+        Flow matching (Lipman et al. 2023): x_t = (1 - t) x_0 + t eps, target eps - x_0. Otherwise the scheduler's own
+        noise schedule, with eps or v (Salimans and Ho 2022) as the target.
+        """
+        latents = self.encode(media)
+        noise = torch.randn(latents.shape, generator=rng).to(latents)
+        scheduler = self.pipeline.scheduler
+        kind = scheduler.config.get("prediction_type", "flow_prediction")
+        count = scheduler.config.num_train_timesteps
+        if kind == "flow_prediction":
+            t = torch.rand(len(latents), generator=rng).to(latents)
+            x, y = t.view(-1, 1, 1, 1), t * count
+            noisy, target = (1 - x) * latents + x * noise, noise - latents
+        elif kind in ("epsilon", "v_prediction"):
+            y = torch.randint(count, (len(latents),), generator=rng)
+            alpha = scheduler.alphas_cumprod[y].to(latents).sqrt().view(-1, 1, 1, 1)
+            sigma = (1 - alpha**2).sqrt()
+            noisy, y = alpha * latents + sigma * noise, y.to(latents.device)
+            target = noise if kind == "epsilon" else alpha * noise - sigma * latents
+        else:
+            raise ModelError(f"no diffusion loss for a scheduler that predicts {kind!r}")
+        predicted = self.predict(noisy, y, condition.to(self.dtype))
+        return F.mse_loss(predicted.float(), target.float())
+
+    def _check(self, condition: Tensor, seeds: Sequence[int], steps: int) -> None:
+        if len(seeds) != len(condition):
+            raise RequestError(f"{len(condition)} conditions need as many seeds, got {len(seeds)}")
+        if steps < 1:
+            raise RequestError(f"steps={steps}: at least 1 step is needed")
+
+    def _guess(self, latents: Tensor) -> Tensor:
+        """The scheduler's guess of the clean latents where it keeps one: a better preview than the noisy ones."""
+        guesses = getattr(self.pipeline.scheduler, "model_outputs", None) or [None]
+        return latents if guesses[-1] is None else guesses[-1]
+
+
+STEMS = ("diffusion_pytorch_model", "model")
+
+
+def logs() -> tuple[Any, Any]:
+    """The logging modules of the two libraries that a pipeline is made of."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    return diffusers_logging, transformers_logging

@@ -1,0 +1,215 @@
+"""nano's audio generator: latent flow matching over log-mels, kept as a plain diffusers AudioLDM pipeline."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.mel import BINS, FRAMES, HOP
+from anygen.playground.clip import sample_clip
+from anygen.playground.hearing import sound_paraphrase, told_sound
+from anygen.playground.mixer import Mixer
+from anygen.training.audio_vae import mel_sheet, to_mel
+from anygen.training.image_generator import TIMESTEPS, build_scheduler
+from anygen.training.loop import Batch
+from anygen.training.tokenizer import caption_tokenizer
+
+GRID = 8 * HOP
+"""Samples of one latent's frames: clips that begin on this grid look alike in latents."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioGeneratorSizes:
+    """Widths of the UNet's levels and of its text tower; `condition` is the width of the unit vector between them."""
+
+    channels: tuple[int, ...] = (64, 128, 192)
+    layers: int = 1
+    heads: int = 4
+    text_width: int = 128
+    text_depth: int = 3
+    length: int = 32
+    condition: int = 192
+
+
+def build_audio_unet(latents: int, frames: int, sizes: AudioGeneratorSizes) -> Any:
+    """AudioLDM's `UNet2DConditionModel`: the condition joins the timestep; attention is of the sound to itself."""
+    from diffusers import UNet2DConditionModel
+
+    depth = len(sizes.channels)
+    return UNet2DConditionModel(
+        sample_size=frames,
+        in_channels=latents,
+        out_channels=latents,
+        block_out_channels=sizes.channels,
+        layers_per_block=sizes.layers,
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (depth - 1)),
+        up_block_types=(*("CrossAttnUpBlock2D",) * (depth - 1), "UpBlock2D"),
+        cross_attention_dim=sizes.channels,
+        attention_head_dim=sizes.heads,  # diffusers reads this as the number of heads
+        norm_num_groups=16,
+        use_linear_projection=True,
+        class_embed_type="simple_projection",
+        projection_class_embeddings_input_dim=sizes.condition,
+        class_embeddings_concat=True,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+def build_text_tower(vocabulary: int, sizes: AudioGeneratorSizes, pad: int) -> Any:
+    """A `ClapTextModelWithProjection` of the generator's own."""
+    from transformers import ClapTextConfig, ClapTextModelWithProjection
+
+    return ClapTextModelWithProjection(
+        ClapTextConfig(
+            vocab_size=vocabulary,
+            hidden_size=sizes.text_width,
+            intermediate_size=4 * sizes.text_width,
+            num_hidden_layers=sizes.text_depth,
+            num_attention_heads=4,
+            # the pipeline pads the empty text to as many tokens as the condition is wide; positions start after the pad
+            max_position_embeddings=max(sizes.length, sizes.condition) + pad + 2,
+            projection_dim=sizes.condition,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            type_vocab_size=1,
+            pad_token_id=pad,
+        )
+    )
+
+
+def build_audio_pipeline(vae: Any, text_encoder: Any, tokenizer: Any, unet: Any, vocoder: Any) -> Any:
+    """The parts as an ordinary `AudioLDMPipeline`."""
+    from diffusers import AudioLDMPipeline
+
+    from anygen.generators.diffusion import logs
+    from anygen.weights import quiet
+
+    with quiet(*logs()):
+        pipeline: Any = AudioLDMPipeline(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=build_scheduler(),
+            vocoder=vocoder,
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+class AudioGeneratorStage(nn.Module):
+    """Trains UNet and text tower on captioned clips; autoencoder and vocoder are frozen.
+
+    A second task makes the text tower's vector tell the sound before the UNet can use it: an MLP predicts the clip's
+    mean latents from it (`sketch` weighs it). The MLP is not part of the pipeline.
+    """
+
+    name = "audio-generator"
+
+    def __init__(
+        self,
+        vae: Any,
+        vocoder: Any,
+        tokenizer: Any,
+        sizes: AudioGeneratorSizes,
+        *,
+        repeats: int = 2,
+        plain: float = 0.7,
+        text_steps: int | None = None,
+        aligned: bool = True,
+        sketch: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.vae = vae.eval().requires_grad_(False)
+        self.vocoder = vocoder.eval().requires_grad_(False)
+        self.repeats, self.plain, self.text_steps, self.sketch_weight = repeats, plain, text_steps, sketch
+        self.grid = GRID if aligned else None
+        self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
+        self.text_encoder = build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
+        factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.unet = build_audio_unet(vae.config.latent_channels, FRAMES // factor, sizes)
+        values = vae.config.latent_channels * (FRAMES // factor) * (BINS // factor)
+        self.sketch = nn.Sequential(nn.Linear(sizes.condition, 512), nn.GELU(), nn.Linear(512, values))
+        self.mixer = Mixer()
+
+    def to(self, *args: Any, **kwargs: Any) -> "AudioGeneratorStage":
+        super().to(*args, **kwargs)
+        self.mixer = Mixer(next(self.parameters()).device)
+        return self
+
+    def train(self, mode: bool = True) -> "AudioGeneratorStage":
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.vae.eval(), self.vocoder.eval()
+        return self
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        stream = random.Random(f"{seed}|{step}|audio generator")
+        clips = [sample_clip(stream, grid=self.grid) for _ in range(max(1, size // self.repeats))]
+        texts = [told_sound(c) if stream.random() < self.plain else sound_paraphrase(c, stream) for c in clips]
+        named = torch.tensor([stream.random() >= 0.1 for _ in texts])
+        texts = [text if kept else "" for text, kept in zip(texts, named.tolist(), strict=True)]
+        coded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        return {
+            "orders": self.mixer.orders(clips),
+            "ids": coded["input_ids"],
+            "mask": coded["attention_mask"],
+            "named": named,
+            "step": torch.tensor(step),
+        }
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            mel = to_mel(self.mixer.mix(batch["orders"]))
+            latents = self.vae.encode(mel).latent_dist.mean.float() * self.vae.config.scaling_factor
+        told = self.text_encoder(batch["ids"], attention_mask=batch["mask"]).text_embeds
+        condition = F.normalize(told.float(), dim=-1)  # [clips, width]
+        sketched = self.sketch(condition).float() - latents.flatten(1)
+        losses = {"sketch": self.sketch_weight * sketched[batch["named"]].square().mean()}
+        if self.text_steps is not None and int(batch["step"]) >= self.text_steps:
+            condition = condition.detach()
+        latents = latents.repeat(self.repeats, 1, 1, 1)
+        condition = condition.repeat(self.repeats, 1)
+        noise = torch.randn(latents.shape, generator=rng, device=latents.device)
+        sigma = torch.sigmoid(torch.randn(len(latents), generator=rng, device=latents.device) + 0.1)
+        level = sigma.view(-1, 1, 1, 1)
+        noisy = (1 - level) * latents + level * noise
+        predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=None, class_labels=condition).sample
+        return losses | {"flow": (predicted.float() - (noise - latents)).square().mean()}
+
+    def pipeline(self) -> Any:
+        """The pipeline as it is now; the parts are shared, not copied."""
+        return build_audio_pipeline(self.vae, self.text_encoder, self.tokenizer, self.unet, self.vocoder)
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Held-out clips, heard by the audio judge; a sheet of their spectrograms and a wav of the first."""
+        import soundfile
+
+        from anygen.evaluation.ear import Ear, sounds_like
+        from anygen.mel import log_mel
+
+        stream = random.Random("sounds")
+        clips = [sample_clip(stream, split="heldout") for _ in range(48)]
+        texts = [told_sound(clip) for clip in clips]
+        waves: list[Tensor] = []
+        pipeline = self.pipeline()
+        for start in range(0, len(texts), 16):
+            rngs = [torch.Generator().manual_seed(start + i) for i in range(16)]
+            made = pipeline(
+                texts[start : start + 16],
+                num_inference_steps=12,
+                guidance_scale=2.5,
+                generator=rngs,
+                negative_prompt=[""] * 16,
+                output_type="pt",
+            ).audios
+            waves += list(made.float().cpu())
+        sounds = torch.stack(waves).clamp(-1, 1)
+        mel_sheet(log_mel(sounds).transpose(1, 2)[:32], texts[:32]).save(folder / f"{step:07d}.png")
+        soundfile.write(str(folder / f"{step:07d}.wav"), sounds[:6].flatten().numpy(), 16_000)
+        marks = [sounds_like(heard, clip) for heard, clip in zip(Ear().listen(sounds), clips, strict=True)]
+        return {key: sum(mark[key] for mark in marks) / len(marks) for key in ("sounds_right", "pattern_right", "all")}

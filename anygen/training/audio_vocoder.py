@@ -1,0 +1,94 @@
+"""The vocoder of nano's audio generator: log-mels to waveforms, in transformers' HiFi-GAN class."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.mel import BINS, HOP, RATE, griffin_lim, log_mel
+from anygen.playground.mixer import Mixer
+from anygen.training.audio_vae import clips_of
+from anygen.training.loop import Batch
+
+RESOLUTIONS = ((1024, 256), (512, 128), (256, 64), (2048, 512))
+"""Window and hop of the spectra that are compared, in samples."""
+
+
+def build_vocoder(channels: int = 128) -> Any:
+    """A `SpeechT5HifiGan` whose steps multiply to the hop; `channels` are those before the first step."""
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    config = SpeechT5HifiGanConfig(
+        model_in_dim=BINS,
+        sampling_rate=RATE,
+        upsample_initial_channel=channels,
+        upsample_rates=[5, 5, 5, 2],
+        upsample_kernel_sizes=[11, 11, 11, 4],
+        resblock_kernel_sizes=[3, 7],
+        resblock_dilation_sizes=[[1, 3], [1, 3]],
+        normalize_before=False,
+    )
+    return SpeechT5HifiGan(config)
+
+
+def spectral_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Multi-resolution STFT loss of waveforms [n, samples]: convergence and log magnitude (arXiv 1910.11480)."""
+    total = made.new_zeros(())
+    for window, hop in RESOLUTIONS:
+        taper = torch.hann_window(window, device=made.device)
+        a, b = (
+            torch.stft(wave, window, hop, window=taper, return_complex=True).abs().clamp_min(1e-5)
+            for wave in (made, wanted)
+        )
+        convergence = ((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp_min(1e-2)).mean()
+        total = total + convergence + (a.clamp_min(1e-4).log() - b.clamp_min(1e-4).log()).abs().mean()
+    return total / len(RESOLUTIONS)
+
+
+class VocoderStage(nn.Module):
+    """Learns segments of `frames` frames from their own mels, by spectra at several resolutions and the mel itself."""
+
+    name = "audio-vocoder"
+
+    def __init__(self, vocoder: Any, frames: int = 48) -> None:
+        super().__init__()
+        self.vocoder, self.frames = vocoder, frames
+        self.mixer = Mixer()
+
+    def to(self, *args: Any, **kwargs: Any) -> "VocoderStage":
+        super().to(*args, **kwargs)
+        self.mixer = Mixer(next(self.parameters()).device)
+        return self
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        return {"orders": self.mixer.orders(clips_of(step, size, seed))}
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        waves = self.mixer.mix(batch["orders"]).float() / 32768
+        mels = log_mel(waves)  # [n, bins, frames]
+        loud = waves.abs().unflatten(1, (-1, HOP)).amax(-1)  # a segment begins where there is something to hear
+        likely = F.avg_pool1d(loud[:, None], self.frames, 1)[:, 0] + 1e-3
+        start = torch.multinomial(likely.cpu(), 1, generator=torch.Generator().manual_seed(rng.initial_seed()))
+        rows = torch.arange(len(waves))[:, None]
+        frames = start + torch.arange(self.frames)
+        samples = start * HOP + torch.arange(self.frames * HOP)
+        mel = mels.transpose(1, 2)[rows, frames]  # [n, frames, bins]
+        wanted = waves[rows, samples]
+        made = self.vocoder(mel).float()
+        with torch.autocast(made.device.type, enabled=False):
+            return {"spectra": spectral_loss(made, wanted), "mel": 10 * F.l1_loss(log_mel(made), log_mel(wanted))}
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """The spectral distance on whole held-out clips, and Griffin-Lim's on the same mels."""
+        import soundfile
+
+        waves = self.mixer.mix(self.mixer.orders(clips_of(0, 24, 0, "heldout"))).float() / 32768
+        mel = log_mel(waves)
+        made = self.vocoder(mel.transpose(1, 2)).float()
+        rebuilt = griffin_lim(mel)
+        both = torch.stack([waves[:4], made[:4]], 1).flatten(0, 1).flatten()
+        soundfile.write(str(folder / f"{step:07d}.wav"), both.cpu().numpy(), RATE)
+        ours, theirs = float(spectral_loss(made, waves)), float(spectral_loss(rebuilt, waves))
+        return {"spectra": ours, "griffin_lim": theirs, "ratio": ours / theirs}

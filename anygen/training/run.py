@@ -1,0 +1,401 @@
+"""Runs of recipes: what `anygen train` does, step by step, from an empty folder to a finished model folder."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anygen.error import DataError, RequestError
+from anygen.training.checkpoint import read_checkpoint
+from anygen.training.loop import fit
+from anygen.training.recipe import Recipe, recipe_for
+
+DONE = "done.json"
+PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio"}
+"""The encoders' folders in a model."""
+
+
+def _captions(modality: str, count: int) -> list[str]:
+    """Random training captions."""
+    if modality == "image":
+        from anygen.playground.caption import caption
+        from anygen.training.image_vae import scenes_of
+
+        return [caption(scene) for scene in scenes_of(0, count, 99)]
+    from anygen.playground.hearing import told_sound
+    from anygen.training.audio_vae import clips_of
+
+    return [told_sound(clip) for clip in clips_of(0, count, 99)]
+
+
+class Run:
+    """One recipe in one output folder: `steps` in order, each with its own folder, skipped when it is done."""
+
+    def __init__(self, recipe: Recipe, output: Path) -> None:
+        self.recipe, self.output = recipe, output
+        self.steps: dict[str, Callable[[Path], bool]] = {
+            "tokenizer": self._tokenizer,
+            "llm": self._llm,
+            "image-encoder": self._image_encoder,
+            "image-vae": self._image_vae,
+            "image-generator": self._image_generator,
+            "audio-encoder": self._audio_encoder,
+            "audio-vae": self._audio_vae,
+            "audio-vocoder": self._audio_vocoder,
+            "audio-generator": self._audio_generator,
+            "stage1": self._stage1,
+            "stage2": self._stage2,
+            "stage3": self._stage3,
+            "model": self._model,
+        }
+        left_out = {"image", "audio"} - set(recipe.media)
+        self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
+        if recipe.start:
+            self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
+
+    def folder(self, step: str) -> Path:
+        return self.output / step
+
+    def done(self, step: str) -> bool:
+        return (self.folder(step) / DONE).exists()
+
+    def need(self, step: str) -> Path:
+        """The folder of a finished earlier step."""
+        if not self.done(step):
+            raise DataError(f"step '{step}' is not finished in {self.output}; train it first (--stage {step})")
+        return self.folder(step)
+
+    def start(self, only: str | None, resume: bool) -> bool:
+        """Runs all steps, or one. Finished ones are skipped, a started one needs `resume`. True when none is left."""
+        if only is not None and only not in self.steps:
+            raise RequestError(f"no stage '{only}'; there are {', '.join(self.steps)}")
+        for step, run in self.steps.items():
+            if only not in (None, step) or self.done(step):
+                continue
+            folder = self.folder(step)
+            if not resume and (folder / "checkpoint.safetensors").exists():
+                raise DataError(f"{folder} holds a started run; go on with --resume, or use another --output")
+            torch.manual_seed(self.recipe.seed)  # initial weights
+            started = time.time()
+            if not run(folder):
+                return False
+            (folder / DONE).write_text(json.dumps({"step": step, "seconds": round(time.time() - started, 1)}) + "\n")
+        return True
+
+    def tokenizer(self) -> Any:
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(self.need("tokenizer"))
+
+    def _fit(self, stage: Any, folder: Path, step: str) -> bool:
+        options = dataclasses.replace(self.recipe.fits[step], seed=self.recipe.seed)
+        return fit(stage, options, folder)
+
+    def _tokenizer(self, folder: Path) -> bool:
+        from anygen.training.tokenizer import train_tokenizer
+
+        train_tokenizer(self.recipe.vocabulary).save_pretrained(folder)
+        return True
+
+    def _llm(self, folder: Path) -> bool:
+        from anygen.training.llm import LLMSizes, LLMStage
+
+        r = self.recipe
+        sizes = LLMSizes(width=r.llm_width, depth=r.llm_depth, heads=r.llm_heads, inner=r.llm_inner)
+        stage = LLMStage(self.tokenizer(), sizes)
+        if not self._fit(stage, folder, "llm"):
+            return False
+        stage.llm.save_pretrained(folder / "part")
+        return True
+
+    def _image_encoder(self, folder: Path) -> bool:
+        from anygen.encoders.imagebind import TowerConfig
+        from anygen.training.image_encoder import ImageEncoderStage
+
+        config = TowerConfig(width=self.recipe.encoder_width, depth=self.recipe.encoder_depth)
+        stage = ImageEncoderStage(config, self.tokenizer())
+        if not self._fit(stage, folder, "image-encoder"):
+            return False
+        stage.encoder.save_pretrained(folder / "part")
+        stage.text.save_pretrained(folder / "text")
+        return True
+
+    def _image_vae(self, folder: Path) -> bool:
+        from anygen.training.image_vae import ImageVAEStage, build_vae, set_scaling
+
+        stage = ImageVAEStage(
+            build_vae(self.recipe.side, self.recipe.vae_channels, self.recipe.vae_latents), self.recipe.side
+        )
+        if not self._fit(stage, folder, "image-vae"):
+            return False
+        set_scaling(stage.vae.eval(), self.recipe.side, next(stage.parameters()).device)
+        stage.vae.save_pretrained(folder / "part")
+        return True
+
+    def _image_generator(self, folder: Path) -> bool:
+        from diffusers import AutoencoderKL
+
+        from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+
+        r = self.recipe
+        vae = AutoencoderKL.from_pretrained(self.need("image-vae") / "part")
+        sizes = GeneratorSizes(
+            channels=r.unet_channels, layers=r.unet_layers, text_width=r.text_width, text_depth=r.text_depth
+        )
+        stage = ImageGeneratorStage(
+            vae,
+            self.tokenizer(),
+            r.side,
+            sizes,
+            text_steps=r.text_steps,
+            focus=r.focus,
+            aligned=r.aligned,
+            looks=r.looks,
+        )
+        if not self._fit(stage, folder, "image-generator"):
+            return False
+        stage.pipeline().save_pretrained(folder / "part")
+        return True
+
+    def _audio_encoder(self, folder: Path) -> bool:
+        from anygen.encoders.audio import AudioTowerConfig
+        from anygen.encoders.image import ImageEncoder
+        from anygen.training.audio_encoder import AudioEncoderStage
+
+        image = ImageEncoder.from_pretrained(self.need("image-encoder") / "part")
+        config = AudioTowerConfig(
+            width=self.recipe.encoder_width, depth=self.recipe.audio_depth, joint=image.config.joint
+        )
+        stage = AudioEncoderStage(config, image)
+        if not self._fit(stage, folder, "audio-encoder"):
+            return False
+        stage.encoder.save_pretrained(folder / "part")
+        return True
+
+    def _audio_vae(self, folder: Path) -> bool:
+        from anygen.training.audio_vae import AudioVAEStage, build_audio_vae, set_audio_scaling
+
+        stage = AudioVAEStage(build_audio_vae(self.recipe.audio_vae_channels, self.recipe.audio_vae_latents))
+        if not self._fit(stage, folder, "audio-vae"):
+            return False
+        set_audio_scaling(stage.vae.eval(), next(stage.parameters()).device)
+        stage.vae.save_pretrained(folder / "part")
+        return True
+
+    def _audio_vocoder(self, folder: Path) -> bool:
+        from anygen.training.audio_vocoder import VocoderStage, build_vocoder
+
+        stage = VocoderStage(build_vocoder(self.recipe.vocoder_channels))
+        if not self._fit(stage, folder, "audio-vocoder"):
+            return False
+        stage.vocoder.save_pretrained(folder / "part")
+        return True
+
+    def _audio_generator(self, folder: Path) -> bool:
+        from diffusers import AutoencoderKL
+        from transformers import SpeechT5HifiGan
+
+        from anygen.training.audio_generator import AudioGeneratorSizes, AudioGeneratorStage
+
+        r = self.recipe
+        vae = AutoencoderKL.from_pretrained(self.need("audio-vae") / "part")
+        vocoder = SpeechT5HifiGan.from_pretrained(self.need("audio-vocoder") / "part")
+        sizes = AudioGeneratorSizes(
+            channels=r.audio_unet_channels,
+            text_width=r.text_width,
+            text_depth=r.text_depth,
+            condition=r.audio_condition,
+        )
+        stage = AudioGeneratorStage(
+            vae, vocoder, self.tokenizer(), sizes, text_steps=r.audio_text_steps, aligned=r.aligned, sketch=r.looks
+        )
+        if not self._fit(stage, folder, "audio-generator"):
+            return False
+        stage.pipeline().save_pretrained(folder / "part")
+        return True
+
+    def model(self, after: str | None) -> Any:
+        """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
+        from transformers import LlamaForCausalLM
+
+        from anygen.encoders import ENCODERS
+        from anygen.folder import GeneratorConfig, ModelConfig
+        from anygen.generators import GENERATORS
+        from anygen.model import AnyGenModel
+        from anygen.training.tokenizer import SIGNALS
+
+        if self.recipe.start and (after is None or not self.done(after)):
+            from anygen.catalog import find
+
+            return AnyGenModel.load(find(self.recipe.start))
+        if after is not None:
+            return AnyGenModel.load(self.need(after) / "model")
+        r = self.recipe
+        towers = {m: self.need(f"{m}-encoder") / "part" for m in r.media}
+        if "image" in r.media:
+            towers["text"] = self.need("image-encoder") / "text"
+        encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in towers.items()}
+        generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
+        guidance = {"image": r.guidance, "audio": r.audio_guidance}
+        strength = {"image": r.edit_strength}
+        config = ModelConfig(
+            format=1,
+            name=r.name,
+            signals=SIGNALS,
+            llm="llm",
+            encoders={m: f"encoders/{PARTS[m]}" for m in encoders},
+            generators={
+                m: GeneratorConfig(
+                    path=f"generators/{m}",
+                    steps=r.sampling_steps,
+                    guidance=guidance[m],
+                    edit_strength=strength.get(m),
+                )
+                for m in r.media
+            },
+        )
+        return AnyGenModel(
+            config,
+            self.tokenizer(),
+            LlamaForCausalLM.from_pretrained(self.need("llm") / "part"),
+            encoders,
+            {m: self._into(m, encoders[m]) for m in r.media},
+            {m: self._outof(m, generators[m]) for m in r.media},
+            generators,
+        )
+
+    def _into(self, modality: str, encoder: Any) -> Any:
+        """A fresh input projector: 2 x 2 patches, or four features in a row, become one token."""
+        from anygen.projectors import MlpConfig, MlpProjector
+
+        width = self.recipe.llm_width
+        together = {"merge": 2} if modality == "image" else {"run": 4}
+        return MlpProjector(
+            MlpConfig(tokens_in=encoder.tokens, width_in=encoder.width, width_out=width, hidden=2 * width, **together)
+        )
+
+    def _outof(self, modality: str, generator: Any) -> Any:
+        """A fresh output projector, scaled to the generator's conditions of training captions."""
+        from anygen.projectors import QueryConfig, QueryTransformer
+        from anygen.training.tokenizer import SIGNALS
+
+        length, width = generator.condition_shape
+        query = QueryTransformer(
+            QueryConfig(
+                count=SIGNALS[modality],
+                width_in=self.recipe.llm_width,
+                length=length,
+                width_out=width,
+                width=self.recipe.projector_width,
+                heads=4,
+                feedforward=2 * self.recipe.projector_width,
+                encoder_layers=1,
+                decoder_layers=2,
+            )
+        )
+        query.measure(generator.condition(_captions(modality, 512)))
+        return query
+
+    def _align(
+        self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **options: Any
+    ) -> bool:
+        from anygen.training.alignment import AlignmentStage
+
+        model = self.model(after)
+        if self.recipe.data:
+            options["data"] = self._data(model, train)
+        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **options)
+        if not self._fit(stage, folder, name):
+            return False
+        if "lora" in train:
+            model.llm = model.llm.merge_and_unload()
+        model.cpu().save(folder / "model")
+        return True
+
+    def _data(self, model: Any, train: set[str]) -> Any:
+        """The recipe's own data set, what the frozen parts make of it in the output folder's `features`."""
+        from anygen.training.cache import FeatureCache
+        from anygen.training.folder import FolderChats
+
+        if torch.cuda.is_available():
+            model.to("cuda")
+        cache = FeatureCache(self.output / "features")
+        return FolderChats(
+            self.recipe.data, model, train, cache, pictures="output" in train and self.recipe.diffusion > 0
+        )
+
+    def _stage1(self, folder: Path) -> bool:
+        from anygen.training.alignment import STAGE_1, mixture_for
+
+        return self._align(
+            folder, "stage1", None, mixture_for(STAGE_1, self.recipe.media), {"input"}, names=self.recipe.names
+        )
+
+    def _stage2(self, folder: Path) -> bool:
+        from anygen.training.alignment import STAGE_2, mixture_for
+
+        return self._align(
+            folder,
+            "stage2",
+            "stage1",
+            mixture_for(STAGE_2, self.recipe.media),
+            {"output", "signals"},
+            words=1.0,
+            diffusion=self.recipe.diffusion,
+        )
+
+    def _stage3(self, folder: Path) -> bool:
+        from anygen.training.alignment import STAGE_3, mixture_for
+
+        return self._align(
+            folder,
+            "stage3",
+            "stage2",
+            mixture_for(STAGE_3, self.recipe.media),
+            {"input", "output", "signals", "lora"},
+            words=0.1,
+            names=self.recipe.names,
+            diffusion=self.recipe.diffusion,
+        )
+
+    def _model(self, folder: Path) -> bool:
+        """The finished folder, in half precision, with its provenance."""
+        from anygen.training.provenance import write_provenance
+
+        self.need("stage3")
+        model = self.model("stage3")
+        model.save(folder / self.recipe.name, dtype=torch.float16)
+        write_provenance(folder / self.recipe.name, self.recipe, self.output)
+        return True
+
+
+def train(
+    recipe: str,
+    *,
+    stage: str | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    set: Sequence[str] = (),
+) -> Path:
+    """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
+
+    Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`.
+    """
+    chosen = recipe_for(recipe, set)
+    folder = Path(output or Path("runs") / chosen.name)
+    Run(chosen, folder).start(stage, resume)
+    return folder
+
+
+def progress(output: Path) -> dict[str, int]:
+    """Steps taken by each started stage of an output folder."""
+    found = {}
+    for path in sorted(output.glob("*/checkpoint.safetensors")):
+        checkpoint = read_checkpoint(path.parent)
+        if checkpoint:
+            found[path.parent.name] = int(checkpoint[1]["step"])
+    return found

@@ -1,0 +1,139 @@
+"""Senses: for each modality, how the playground's parts become tensors, media, names and words in alignment."""
+
+import math
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from anygen.mel import log_mel
+from anygen.model import AnyGenModel
+from anygen.playground.caption import caption
+from anygen.playground.compositor import Compositor
+from anygen.playground.hearing import told_sound
+from anygen.playground.mixer import Mixer
+from anygen.playground.sound import SOUNDS
+from anygen.playground.things import INDEX
+from anygen.training.image_vae import to_pixels
+from anygen.training.loop import Batch
+
+Part = dict[str, Any]
+
+
+class Sense(Protocol):
+    """One modality's side of the playground, at the sizes of a model's encoder and generator."""
+
+    modality: ClassVar[str]
+
+    def to(self, device: torch.device) -> None:
+        """Render there from now on."""
+        ...
+
+    def shown(self, parts: list[Part]) -> Batch:
+        """What is given to the model, as CPU tensors that say how to render it, with `things` [n, k], -1 for none."""
+        ...
+
+    def features_of(self, batch: Batch) -> Tensor:
+        """What the encoder reads of it."""
+        ...
+
+    def cover(self, batch: Batch, features: int) -> Tensor:
+        """How much of each thing lies in which feature: [n, k, features]."""
+        ...
+
+    def caption(self, part: Part) -> str:
+        """What the generator's text encoder is told of a part that is to be made."""
+        ...
+
+    def made(self, parts: list[Part]) -> Batch:
+        """What is to be made, as CPU tensors, for the generator's own loss."""
+        ...
+
+    def media_of(self, batch: Batch) -> Tensor:
+        """The same as media, as the generator's `encode` takes them."""
+        ...
+
+
+class Sight:
+    """Pictures: scenes through the compositor."""
+
+    modality: ClassVar[str] = "image"
+
+    def __init__(self, model: AnyGenModel, draws: bool) -> None:
+        self.side = model.encoders["image"].config.side
+        self.canvas = model.generator("image").size[0] if draws else self.side
+        self.to(torch.device("cpu"))
+
+    def to(self, device: torch.device) -> None:
+        self.compositor, self.painter = Compositor(self.side, device), Compositor(self.canvas, device)
+
+    def shown(self, parts: list[Part]) -> Batch:
+        scenes = [part["scene"] for part in parts]
+        layers, ground = self.compositor.orders(scenes)
+        return {"layers": layers, "ground": ground, "things": self.compositor.things(scenes)}
+
+    def features_of(self, batch: Batch) -> Tensor:
+        return to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
+
+    def cover(self, batch: Batch, features: int) -> Tensor:
+        return self.compositor.cover(batch["layers"], math.isqrt(features)).float()
+
+    def caption(self, part: Part) -> str:
+        return caption(part["scene"])
+
+    def made(self, parts: list[Part]) -> Batch:
+        layers, ground = self.painter.orders([part["scene"] for part in parts])
+        return {"layers": layers, "ground": ground}
+
+    def media_of(self, batch: Batch) -> Tensor:
+        return self.painter.draw(batch["layers"], batch["ground"])
+
+
+class Hearing:
+    """Sounds: clips through the mixer."""
+
+    modality: ClassVar[str] = "audio"
+
+    def __init__(self, model: AnyGenModel, draws: bool) -> None:
+        self.mixer = Mixer()
+
+    def to(self, device: torch.device) -> None:
+        self.mixer = Mixer(device)
+
+    def shown(self, parts: list[Part]) -> Batch:
+        clips = [part["clip"] for part in parts]
+        sounds = self.mixer.sounds(clips)
+        names = torch.tensor([INDEX[sound.thing] for sound in SOUNDS])
+        things = names[sounds.clamp_min(0)].where(sounds >= 0, -1)
+        return {"orders": self.mixer.orders(clips), "things": things}
+
+    def features_of(self, batch: Batch) -> Tensor:
+        return log_mel(self.mixer.mix(batch["orders"]))
+
+    def cover(self, batch: Batch, features: int) -> Tensor:
+        from anygen.training.audio_encoder import heard
+
+        return heard(batch["orders"], features)
+
+    def caption(self, part: Part) -> str:
+        return told_sound(part["clip"])
+
+    def made(self, parts: list[Part]) -> Batch:
+        return {"orders": self.mixer.orders([part["clip"] for part in parts])}
+
+    def media_of(self, batch: Batch) -> Tensor:
+        return self.mixer.mix(batch["orders"])
+
+
+SENSES: dict[str, type[Sense]] = {"image": Sight, "audio": Hearing}
+
+
+def pool_cover(cover: Tensor, projector: Any) -> Tensor:
+    """A cover of features [n, k, features] as one of the projector's tokens [n, k, tokens]."""
+    run = getattr(projector.config, "run", 1)
+    if run > 1:
+        return cover.unflatten(-1, (-1, run)).mean(-1)
+    fine = math.isqrt(cover.shape[-1])
+    merge = fine // math.isqrt(projector.tokens)
+    return F.avg_pool2d(cover.unflatten(-1, (fine, fine)), merge).flatten(2)
