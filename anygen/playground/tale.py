@@ -28,6 +28,16 @@ REQUESTS = (
     "Tell me about {idea} in {pages} pages.",
     "Make a picture book of {pages} pages about {idea}.",
     "Can you tell a story about {idea} in {pages} pages?",
+    "Tell us a story about {idea} in {pages} pages.",
+    "Write me a {pages} page story about {idea}.",
+    "Make up a story about {idea} with {pages} pages.",
+    "I would like a story of {pages} pages about {idea}.",
+    "{pages} pages about {idea}, please.",
+    "Could you tell me a story about {idea} in {pages} pages?",
+    "Give me a story about {idea}, {pages} pages.",
+    "Please write a story about {idea} with {pages} pages.",
+    "Invent a story of {pages} pages about {idea}.",
+    "Tell {pages} pages about {idea}.",
 )
 REQUESTS_UNSAID = (
     "Tell a story about {idea}.",
@@ -36,6 +46,15 @@ REQUESTS_UNSAID = (
     "Write a story about {idea}.",
     "Can you tell me a story about {idea}?",
     "I want a story about {idea}.",
+    "Tell us a story about {idea}.",
+    "Make up a story about {idea}.",
+    "Can I have a story about {idea}?",
+    "Please tell a story about {idea}.",
+    "Give me a story about {idea}.",
+    "Invent a story about {idea}.",
+    "I would like a story about {idea}.",
+    "Could you tell a story about {idea}?",
+    "Write me a story about {idea}.",
 )
 
 # A wish in the user's words, then which things may come up in the story (none: any).

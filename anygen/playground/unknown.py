@@ -36,6 +36,11 @@ WITH_PLACE = (
     "{x}, {where}",
     "a scene {where} with {x}",
     "{x} all alone {where}",
+    "a view {where} that has {x}",
+    "{x} that stands {where}",
+    "{where} and with {x}",
+    "just {x} {where}",
+    "a picture {where} of {x}",
 )
 WITH_THING = (
     "{x} and {y}",
@@ -44,6 +49,14 @@ WITH_THING = (
     "{y} above {x}",
     "{y} with {x}",
     "{x} left of {y}",
+    "{x} beside {y}",
+    "{x} with {y}",
+    "{y} right of {x}",
+    "{x} below {y}",
+    "a scene with {x} and {y}",
+    "{y} next to {x}",
+    "{y} in front of {x}",
+    "{x} together with {y}",
 )
 _ONSETS = "b bl d dr f fl g gr k kl m n p pl qu r s sn t v w z".split()
 _VOWELS = "a e i o u oo ee".split()
