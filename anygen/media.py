@@ -146,14 +146,15 @@ class Audio:
         if isinstance(source, Audio):
             samples, native = source.samples, source.rate
         elif _is_array(source):
-            if not isinstance(rate, int) or not 1000 <= rate <= 384_000:
-                raise MediaError(f"an audio array needs its rate in samples per second, 1000 to 384000, got {rate!r}")
+            rate = _known_rate(rate)
             samples, native = audio.checked(np.asarray(source), rate), rate
         else:
             data, name = files.read(source, "audio")
             samples, native = audio.read(data, name)
         if rate is not None and rate != native:
-            raise MediaError(f"rate={rate} was asked for, but the sound has {native}; leave rate out")
+            raise MediaError(
+                f"rate={rate} was asked for, but the sound has {native}; leave rate out, then use resample({rate})"
+            )
         _freeze(self, samples=samples, rate=native, hash=_digest(f"audio {native}", samples))
 
     @property
@@ -165,6 +166,25 @@ class Audio:
     def seconds(self) -> float:
         """Duration."""
         return self.samples.shape[1] / self.rate
+
+    def mono(self) -> "Audio":
+        """The mean of all channels, as one channel."""
+        return self if self.channels == 1 else Audio(self.samples.mean(axis=0, dtype=np.float32), self.rate)
+
+    def resample(self, rate: int) -> "Audio":
+        """The sound at another rate; what the new rate cannot hold is filtered out, without aliases."""
+        from anygen.codecs.resample import resample
+
+        _known_rate(rate)
+        return self if rate == self.rate else Audio(np.clip(resample(self.samples, self.rate, rate), -1, 1), rate)
+
+    def plot(self, width: int = 512, height: int = 192) -> Image:
+        """A picture of the sound: above its waveform, below a mel spectrogram up to 8 kHz."""
+        from anygen.codecs.plot import plot
+
+        if not (8 <= width <= 8192 and 8 <= height <= 8192):
+            raise MediaError(f"a plot of {width} x {height} pixels: choose between 8 and 8192 for either")
+        return Image(plot(self.samples, self.rate, width, height))
 
     def encode(self, suffix: str = ".wav") -> bytes:
         """The bytes of a sound file of the kind that `suffix` names; wav and flac keep 16 bits."""
@@ -186,7 +206,9 @@ class Audio:
         return f"Audio({self.seconds:.2f} s, {self.channels} x {self.rate} Hz, {self.hash[:8]})"
 
     def _repr_html_(self) -> str:
-        return f'<audio controls src="{data_url(self)}"></audio>'
+        # browsers play no more than this
+        sound = self if self.channels <= 2 and self.rate <= 48000 else self.mono().resample(min(self.rate, 48000))
+        return f'<audio controls src="{data_url(sound)}"></audio>'
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
@@ -281,6 +303,12 @@ def data_url(value: Value) -> str:
 
 def _is_array(source: Any) -> bool:
     return hasattr(source, "__array__") and hasattr(source, "shape")
+
+
+def _known_rate(rate: Any) -> int:
+    if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 384_000:
+        raise MediaError(f"an audio array needs its rate in samples per second, 1000 to 384000, got {rate!r}")
+    return rate
 
 
 def _digest(head: str, array: np.ndarray) -> str:

@@ -21,22 +21,35 @@ def write(samples: np.ndarray, rate: int, suffix: str) -> bytes:
         data = np.clip(np.rint(samples.T * 32768.0), -32768, 32767).astype(np.int16)
         soundfile.write(out, data, rate, format=kind, subtype="PCM_16")
     else:
-        soundfile.write(out, samples.T, rate, format=kind)
+        try:
+            soundfile.write(out, samples.T, rate, format=kind)
+        except soundfile.SoundFileError as error:
+            raise MediaError(
+                f"{kind.lower()} cannot hold {len(samples)} channels at {rate} Hz: "
+                "use mono() and resample(48000) first, or .wav"
+            ) from error
     return out.getvalue()
 
 
 def read(data: bytes, name: str) -> tuple[np.ndarray, int]:
     """The sound in a file as float32 [channels, samples], and its rate."""
+    from anygen.codecs import video
+
     try:
+        if is_mpeg(data):  # libsndfile reads it too, but grumbles on stderr about one that was cut short
+            raise soundfile.SoundFileError
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.frames > MAX_SECONDS * file.samplerate:
-                raise MediaError(_too_long(name, file.frames / file.samplerate))
+                raise MediaError(too_long(name, file.frames / file.samplerate))
             samples, rate = file.read(dtype="float32", always_2d=True).T, int(file.samplerate)
     except soundfile.SoundFileError:
-        from anygen.codecs import video
-
         samples, rate = video.read_audio(data, name)
     return checked(np.clip(samples, -1.0, 1.0), rate, name), rate
+
+
+def is_mpeg(data: bytes) -> bool:
+    """Whether a file begins as mp3 or raw AAC does."""
+    return data[:3] == b"ID3" or (data[:1] == b"\xff" and data[1:2] >= b"\xe0")
 
 
 def checked(array: np.ndarray, rate: int, name: str = "audio array") -> np.ndarray:
@@ -52,11 +65,10 @@ def checked(array: np.ndarray, rate: int, name: str = "audio array") -> np.ndarr
     if not array.size:
         raise MediaError(f"{name} holds no sound: {list(array.shape)}")
     if array.shape[0] > 8:
-        raise MediaError(
-            f"{name} has {array.shape[0]} channels of {array.shape[1]} samples; put channels first, at most 8"
-        )
+        wayout = "put channels first, at most 8" if name == "audio array" else "mix it down to 8 or fewer first"
+        raise MediaError(f"{name} has {array.shape[0]} channels of {array.shape[1]} samples; {wayout}")
     if array.shape[1] > MAX_SECONDS * rate:
-        raise MediaError(_too_long(name, array.shape[1] / rate))
+        raise MediaError(too_long(name, array.shape[1] / rate))
     if not np.isfinite(array).all():
         raise MediaError(f"{name} holds samples that are not finite (NaN or infinite)")
     if (peak := float(np.abs(array).max())) > 1.0:
@@ -64,5 +76,6 @@ def checked(array: np.ndarray, rate: int, name: str = "audio array") -> np.ndarr
     return array
 
 
-def _too_long(name: str, seconds: float) -> str:
+def too_long(name: str, seconds: float) -> str:
+    """What is said of a sound beyond the limit."""
     return f"{name} lasts {seconds:.0f} s, more than {MAX_SECONDS:.0f} s: cut it first"

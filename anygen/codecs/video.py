@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from anygen.codecs import audio, image
-from anygen.codecs.source import known_suffix
+from anygen.codecs.source import known_suffix, sniff
 from anygen.error import MediaError
 
 MAX_FRAMES = 1024
@@ -80,7 +80,7 @@ def _check_size(frames: int, height: int, width: int, name: str) -> None:
 def _opened(data: bytes, name: str) -> Iterator[Any]:
     try:
         # the demuxer is named, since a playlist could otherwise make FFmpeg open other files
-        with av.open(io.BytesIO(data), format=_demuxer(data)) as container:
+        with av.open(io.BytesIO(data), format=_demuxer(data, name)) as container:
             yield container
     except (av.error.FFmpegError, EOFError, ValueError) as error:
         if isinstance(error, MediaError):
@@ -88,15 +88,19 @@ def _opened(data: bytes, name: str) -> Iterator[Any]:
         raise MediaError(f"{name} is damaged or is no film or sound that can be read ({error})"[:300]) from error
 
 
-def _demuxer(data: bytes) -> str:
+def _demuxer(data: bytes, name: str) -> str:
     known = {b"RIFF": "avi" if data[8:12] == b"AVI " else "wav", b"\x1a\x45\xdf\xa3": "matroska", b"OggS": "ogg"}
     known |= {b"fLaC": "flac", b"FORM": "aiff"}
     if data[4:8] == b"ftyp":
         return "mov"
-    if data[:4] not in known and (data[:3] == b"ID3" or (data[:1] == b"\xff" and data[1:2] >= b"\xe0")):
+    if data[:4] not in known and audio.is_mpeg(data):
         return "aac" if data[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9") else "mp3"
     if data[:4] not in known:
-        raise MediaError("use mp4, webm, gif or avi for film, wav, flac, ogg, mp3 or m4a for sound")
+        looks = {"text": "text", "image": "an image", "video": "a film without sound"}.get(sniff(data) or "")
+        raise MediaError(
+            f"{name} {f'looks like {looks}' if looks else 'is no film or sound that can be read'}: "
+            "use mp4, webm, gif or avi for film, wav, flac, ogg, mp3 or m4a for sound"
+        )
     return known[data[:4]]
 
 
@@ -134,6 +138,9 @@ def _sound(data: bytes, name: str) -> Sound:
     with _opened(data, name) as container:
         stream = _decodable(container.streams.audio[0], name)
         rate = int(stream.rate)
+        seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        if seconds > audio.MAX_SECONDS + 1:  # told by the file itself, which may be off by its padding
+            raise MediaError(audio.too_long(name, seconds))
         resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
         chunks: list[np.ndarray] = []
         length = early = 0
@@ -149,7 +156,7 @@ def _sound(data: bytes, name: str) -> Sound:
                     )
                 length += chunks[-1].shape[1]
             if length > audio.MAX_SECONDS * rate:
-                raise MediaError(f"{name} lasts more than {audio.MAX_SECONDS:.0f} s: cut it first")
+                raise MediaError(audio.too_long(name, length / rate))
         end = early + round(stream.duration * stream.time_base * rate) if stream.duration else None
     if not chunks:
         raise MediaError(f"{name} holds no sound")
