@@ -86,7 +86,7 @@ def nonsense(stream: random.Random) -> str:
 
 def unknown_name(stream: random.Random, split: str = "train") -> str:
     """A name that must be declined."""
-    if split == "train" and stream.random() < 0.4:
+    if split == "train" and stream.random() < 0.6:
         return nonsense(stream)
     return stream.choice(thirds(UNKNOWN, split))
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +13,11 @@ from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import in_words, sample_chat
 from anygen.playground.reading import answer_right
-from anygen.playground.things import THINGS
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
 from anygen.training.folder import FolderChats
 from anygen.training.loop import Batch
-from anygen.training.sense import SENSES, Sense, pool_cover
+from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2}
 STAGE_2 = {"draw": 6, "edit": 2, "story": 1}
@@ -55,12 +54,21 @@ def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple
     return {"ids": ids, "labels": labels}, inputs, outputs
 
 
+class NamedFeatures(NamedTuple):
+    """Encoder features [n, features, width], which tokens hold what [n, k, tokens], and its word [n, k] or -1."""
+
+    features: Tensor
+    cover: Tensor
+    named: Tensor
+
+
 class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
     "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
-    `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name.
+    `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
+    is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
     With `data`, the chats of a data set take the playground's place.
     """
 
@@ -77,6 +85,7 @@ class AlignmentStage(nn.Module):
         condition: float = 1.0,
         diffusion: float = 0.0,
         names: float = 0.0,
+        pool: int = 4096,
         data: FolderChats | None = None,
     ) -> None:
         super().__init__()
@@ -100,7 +109,8 @@ class AlignmentStage(nn.Module):
             for modality in SENSES
             if modality in model.reads or modality in model.writes
         }
-        self.names = [encode(model.tokenizer, thing.name) for thing in THINGS]
+        self.names = [encode(model.tokenizer, word) for word in WORDS]
+        self.pool_size, self.pools = pool, dict[str, NamedFeatures]()
 
     def to(self, *args: Any, **kwargs: Any) -> "AlignmentStage":
         super().to(*args, **kwargs)
@@ -167,10 +177,10 @@ class AlignmentStage(nn.Module):
         losses, predicted = self.model(
             batch["ids"], labels=batch["labels"], media=media, conditions=conditions, return_conditions=True
         )
+        if self.names_weight and self.data is None:
+            for modality in self.model.reads:
+                losses[f"names_{modality}"] = self.names_weight * self.name_loss(modality, rng)
         for modality in self.senses:
-            if self.names_weight and shown[modality]:
-                loss = self.name_loss(modality, media[modality], shown[modality])
-                losses[f"names_{modality}"] = self.names_weight * loss
             if f"condition_{modality}" in losses:
                 losses[f"condition_{modality}"] = self.condition_weight * losses[f"condition_{modality}"]
             drawn = self.senses[modality].media_of(made[modality]) if made[modality] else None
@@ -183,22 +193,37 @@ class AlignmentStage(nn.Module):
             losses["_text"] = losses.pop("text")
         return losses
 
-    def name_loss(self, modality: str, features: Tensor, shown: Batch) -> Tensor:
-        """Cross-entropy of each thing's name among all names, and the squared distance to its embedding.
-
-        `features` [n, features, width] of the encoder; `shown` is what was rendered and of what things.
-        """
-        projected = self.model.project(modality, features).float()  # [n, tokens, width]
-        cover = self.senses[modality].cover(shown, features.shape[1])
-        cover = pool_cover(cover, self.model.input_projectors[modality])
+    def name_loss(self, modality: str, rng: torch.Generator, count: int = 192) -> Tensor:
+        """Cross-entropy of what `count` parts of the pool hold among all WORDS, and the distance to its embedding."""
+        if modality not in self.pools:
+            self.pools[modality] = self.named_features(modality)
+        pool = self.pools[modality]
+        rows = torch.randint(len(pool.features), (count,), generator=rng, device=rng.device)
+        projected = self.model.project(modality, pool.features[rows].float()).float()  # [count, tokens, width]
+        cover, named = pool.cover[rows].float(), pool.named[rows]
         pooled = (cover @ projected) / cover.sum(-1, keepdim=True).clamp_min(1e-6)
         table = self.model.llm.get_input_embeddings().weight.detach().float()
-        names = torch.stack([table[ids].mean(0) for ids in self.names])  # [things, width]
-        there = (shown["things"] >= 0) & (cover.sum(-1) > 0)
-        pooled, wanted = pooled[there], shown["things"][there]
+        names = torch.stack([table[ids].mean(0) for ids in self.names])  # [words, width]
+        there = (named >= 0) & (cover.sum(-1) > 0)
+        pooled, wanted = pooled[there], named[there]
         cosine = F.normalize(pooled, dim=-1) @ F.normalize(names, dim=-1).T
         distance = (pooled - names[wanted]).square().sum(-1) / names.square().sum(-1).mean()
         return F.cross_entropy(10 * cosine, wanted) + distance.mean()
+
+    @torch.no_grad()
+    def named_features(self, modality: str) -> "NamedFeatures":
+        """The pool: features of random training parts, the same in every run."""
+        stream, sense, device = random.Random(f"pool {modality}"), self.senses[modality], self.model.device
+        features, covers, named = [], [], []
+        for _ in range(0, self.pool_size, 32):
+            shown = {
+                key: value.to(device) for key, value in sense.shown([sense.sample(stream) for _ in range(32)]).items()
+            }
+            features.append(self.model.encoders[modality](sense.features_of(shown)))
+            cover = sense.cover(shown, features[-1].shape[1])
+            covers.append(pool_cover(cover, self.model.input_projectors[modality]).half())
+            named.append(shown["named"])
+        return NamedFeatures(torch.cat(features).half(), torch.cat(covers), torch.cat(named))
 
     def _said(self, part: dict[str, Any]) -> str:
         return part["text"] if part["type"] == "text" else f"<{self.senses[part['type']].caption(part)}>"

@@ -166,12 +166,14 @@ class AudioGeneratorStage(nn.Module):
         with torch.no_grad():
             mel = to_mel(self.mixer.mix(batch["orders"]))
             latents = self.vae.encode(mel).latent_dist.mean.float() * self.vae.config.scaling_factor
-        told = self.text_encoder(batch["ids"], attention_mask=batch["mask"]).text_embeds
-        condition = F.normalize(told.float(), dim=-1)  # [clips, width]
-        sketched = self.sketch(condition).float() - latents.flatten(1)
-        losses = {"sketch": self.sketch_weight * sketched[batch["named"]].square().mean()}
-        if self.text_steps is not None and int(batch["step"]) >= self.text_steps:
-            condition = condition.detach()
+        rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
+            told = self.text_encoder(batch["ids"], attention_mask=batch["mask"]).text_embeds
+            condition = F.normalize(told.float(), dim=-1)  # [clips, width]
+        losses: dict[str, Tensor] = {}
+        if self.sketch_weight and not rests:
+            sketched = self.sketch(condition).float() - latents.flatten(1)
+            losses["sketch"] = self.sketch_weight * sketched[batch["named"]].square().mean()
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1)
         noise = torch.randn(latents.shape, generator=rng, device=latents.device)

@@ -214,14 +214,14 @@ class ImageGeneratorStage(nn.Module):
         with torch.no_grad():
             pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
             latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
-        condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
+        rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
+            condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
         losses: dict[str, Tensor] = {}
-        if self.looks_weight and len(batch["named"]):
+        if self.looks_weight and not rests and len(batch["named"]):
             row, token, thing = batch["named"].unbind(1)
             told = self.look(condition[row, token]).float()
             losses["looks"] = self.looks_weight * F.mse_loss(told, self.sprites[thing])
-        if self.text_steps is not None and int(batch["step"]) >= self.text_steps:
-            condition = condition.detach()
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
         losses["flow"] = flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))

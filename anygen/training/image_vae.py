@@ -54,13 +54,19 @@ def psnr(a: Tensor, b: Tensor) -> float:
 
 
 class ImageVAEStage(nn.Module):
-    """Reconstruction (L1 and MSE) and a light KL term on endless fresh scenes."""
+    """Reconstruction (L1 and MSE) and a light KL term on endless fresh scenes.
+
+    A share `aligned` of them has its things on the latent grid, as the generator draws them. After `encoder_steps` the
+    encoder rests, so that a generator can begin on its latents while the decoder goes on.
+    """
 
     name = "image-vae"
 
-    def __init__(self, vae: Any, side: int) -> None:
+    def __init__(self, vae: Any, side: int, aligned: float = 0.0, encoder_steps: int | None = None) -> None:
         super().__init__()
         self.vae, self.side = vae, side
+        self.aligned, self.encoder_steps = aligned, encoder_steps
+        self.grid = side // 2 ** (len(vae.config.block_out_channels) - 1)
         self.compositor = Compositor(side)
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageVAEStage":
@@ -69,12 +75,16 @@ class ImageVAEStage(nn.Module):
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
-        layers, ground = self.compositor.orders(scenes_of(step, size, seed))
-        return {"layers": layers, "ground": ground}
+        stream = random.Random(f"{seed}|{step}|vae")
+        grids = [self.grid if stream.random() < self.aligned else None for _ in range(size)]
+        layers, ground = self.compositor.orders([sample_scene(stream, grid=grid) for grid in grids])
+        return {"layers": layers, "ground": ground, "step": torch.tensor(step)}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
-        posterior = self.vae.encode(pixels).latent_dist
+        rests = self.encoder_steps is not None and int(batch["step"]) >= self.encoder_steps
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
+            posterior = self.vae.encode(pixels).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=rng, device=pixels.device)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         squared = F.mse_loss(decoded, pixels)

@@ -10,12 +10,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import corpus_line
+from anygen.playground.dialogue import corpus_line, in_words, sample_chat
 from anygen.playground.reading import answer_right
 from anygen.signals import Vocabulary
 from anygen.template import IGNORE, Rendered, render
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import SIGNALS
+
+
+MIXTURE = {
+    "draw": 20,
+    "caption": 6,
+    "vqa": 20,
+    "pope": 18,
+    "edit": 10,
+    "world": 12,
+    "unknown": 7,
+    "story": 4,
+    "dialogue": 5,
+}
+"""More of what is hard to learn from few tokens, such as comparing, and less of what is only copied."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +80,19 @@ def pack(chats: list[Rendered], rows: int, length: int, pad: int) -> Batch:
     return {"ids": ids, "labels": labels}
 
 
+def answer_weights(spoken: Tensor) -> Tensor:
+    """One over the root of an answer's length for each of its tokens, so that a 'Yes' counts beside a story.
+
+    `spoken` [rows, length] is 1 where the assistant speaks; answers are the runs of ones.
+    """
+    begins = spoken.clone()
+    begins[:, 1:] = spoken[:, 1:] * (1 - spoken[:, :-1])
+    run = (begins.flatten().cumsum(0) * spoken.flatten()).long()  # 0 where nobody speaks
+    return run.bincount().float().rsqrt()[run].view_as(spoken) * spoken
+
+
 class LLMStage(nn.Module):
-    """Cross-entropy on what the assistant says, and a little on everything else."""
+    """Cross-entropy on what the assistant says, short answers as much as long ones, and a little on everything else."""
 
     name = "llm"
 
@@ -85,7 +110,8 @@ class LLMStage(nn.Module):
         chats: list[Rendered] = []
         total = 0
         while total < 1.1 * size * self.length:
-            chats.append(self.render(corpus_line(stream)))
+            task = stream.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+            chats.append(self.render(in_words(sample_chat(stream, task))))
             total += len(chats[-1].ids)
         return pack(chats, size, self.length, self.vocabulary.pad)
 
@@ -95,7 +121,8 @@ class LLMStage(nn.Module):
         losses = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         spoken = (labels[:, 1:] != IGNORE).float()
         other = (ids[:, 1:] != self.vocabulary.pad).float() * (1 - spoken)
-        answer = (losses * spoken).sum() / spoken.sum().clamp_min(1)
+        weight = answer_weights(spoken)
+        answer = (losses * weight).sum() / weight.sum().clamp_min(1e-6)
         told = (losses * other).sum() / other.sum().clamp_min(1)
         return {"answer": answer, "told": self.rest * told}
 

@@ -27,8 +27,9 @@ class Recipe:
     text_width: int = 128
     text_depth: int = 3
     focus: float = 5.0  # how much more the generator's loss counts under a thing than on the backdrop
+    encoder_steps: int | None = None  # the autoencoder's encoder rests after so many steps
     text_steps: int | None = None  # the generator's text encoder rests after so many steps
-    aligned: bool = True  # the generator learns things on the autoencoder's grid
+    aligned: bool = True  # generators learn what stands on their latents' grid, autoencoders see half of that
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
@@ -174,7 +175,7 @@ def _changed(target: Any, key: str, value: str) -> Any:
         elif isinstance(now, bool):
             new = {"true": True, "false": False}[value]
         elif now is None or isinstance(now, float):
-            kind = int if key.endswith("text_steps") else float
+            kind = int if key.endswith("_steps") else float
             new = None if value == "none" else kind(value)
         else:
             new = type(now)(value)

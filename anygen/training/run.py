@@ -127,9 +127,9 @@ class Run:
     def _image_vae(self, folder: Path) -> bool:
         from anygen.training.image_vae import ImageVAEStage, build_vae, set_scaling
 
-        stage = ImageVAEStage(
-            build_vae(self.recipe.side, self.recipe.vae_channels, self.recipe.vae_latents), self.recipe.side
-        )
+        r = self.recipe
+        vae = build_vae(r.side, r.vae_channels, r.vae_latents)
+        stage = ImageVAEStage(vae, r.side, aligned=0.5 * r.aligned, encoder_steps=r.encoder_steps)
         if not self._fit(stage, folder, "image-vae"):
             return False
         set_scaling(stage.vae.eval(), self.recipe.side, next(stage.parameters()).device)

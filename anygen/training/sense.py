@@ -1,6 +1,7 @@
 """Senses: for each modality, how the playground's parts become tensors, media, names and words in alignment."""
 
 import math
+import random
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -10,15 +11,20 @@ from torch.nn import functional as F
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
 from anygen.playground.caption import caption
+from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.hearing import told_sound
 from anygen.playground.mixer import Mixer
+from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
-from anygen.playground.things import INDEX
+from anygen.playground.things import BACKDROPS, INDEX, THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
 Part = dict[str, Any]
+
+WORDS = (*(thing.name for thing in THINGS), *BACKDROPS)
+"""What a feature may stand for."""
 
 
 class Sense(Protocol):
@@ -30,8 +36,13 @@ class Sense(Protocol):
         """Render there from now on."""
         ...
 
+    def sample(self, stream: random.Random) -> Part:
+        """A random training part."""
+        ...
+
     def shown(self, parts: list[Part]) -> Batch:
-        """What is given to the model, as CPU tensors that say how to render it, with `things` [n, k], -1 for none."""
+        """What is given to the model, as CPU tensors that say how to render it, with `named` [n, k]: places in WORDS of
+        what is there, -1 for nothing."""
         ...
 
     def features_of(self, batch: Batch) -> Tensor:
@@ -39,7 +50,7 @@ class Sense(Protocol):
         ...
 
     def cover(self, batch: Batch, features: int) -> Tensor:
-        """How much of each thing lies in which feature: [n, k, features]."""
+        """How much of what is `named` lies in which feature: [n, k, features]."""
         ...
 
     def caption(self, part: Part) -> str:
@@ -68,16 +79,22 @@ class Sight:
     def to(self, device: torch.device) -> None:
         self.compositor, self.painter = Compositor(self.side, device), Compositor(self.canvas, device)
 
+    def sample(self, stream: random.Random) -> Part:
+        return {"type": "image", "scene": sample_scene(stream)}
+
     def shown(self, parts: list[Part]) -> Batch:
         scenes = [part["scene"] for part in parts]
         layers, ground = self.compositor.orders(scenes)
-        return {"layers": layers, "ground": ground, "things": self.compositor.things(scenes)}
+        backdrops = torch.tensor([[len(THINGS) + BACKDROPS.index(scene.backdrop)] for scene in scenes])
+        named = torch.cat([self.compositor.things(scenes), backdrops], 1)
+        return {"layers": layers, "ground": ground, "named": named}
 
     def features_of(self, batch: Batch) -> Tensor:
         return to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
 
     def cover(self, batch: Batch, features: int) -> Tensor:
-        return self.compositor.cover(batch["layers"], math.isqrt(features)).float()
+        things = self.compositor.cover(batch["layers"], math.isqrt(features)).float()
+        return torch.cat([things, 1 - things.amax(1, keepdim=True)], 1)  # the backdrop is where no thing is
 
     def caption(self, part: Part) -> str:
         return caption(part["scene"])
@@ -101,12 +118,15 @@ class Hearing:
     def to(self, device: torch.device) -> None:
         self.mixer = Mixer(device)
 
+    def sample(self, stream: random.Random) -> Part:
+        return {"type": "audio", "clip": sample_clip(stream)}
+
     def shown(self, parts: list[Part]) -> Batch:
         clips = [part["clip"] for part in parts]
         sounds = self.mixer.sounds(clips)
         names = torch.tensor([INDEX[sound.thing] for sound in SOUNDS])
-        things = names[sounds.clamp_min(0)].where(sounds >= 0, -1)
-        return {"orders": self.mixer.orders(clips), "things": things}
+        named = names[sounds.clamp_min(0)].where(sounds >= 0, -1)
+        return {"orders": self.mixer.orders(clips), "named": named}
 
     def features_of(self, batch: Batch) -> Tensor:
         return log_mel(self.mixer.mix(batch["orders"]))
