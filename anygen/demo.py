@@ -219,7 +219,7 @@ def build(engine: Engine) -> gr.Blocks:
             placeholder=f"Say something{', or add a file (' + ', '.join(media) + ')' if media else ''}",
             file_types=media or ["text"],
             file_count="multiple",
-            sources=["upload"] if media else [],
+            sources=(["upload", "microphone"] if "audio" in media else ["upload"]) if media else [],
             autofocus=True,
             max_plain_text_length=100_000,
         )

@@ -1,7 +1,7 @@
 """Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import in_words, sample_chat
+from anygen.playground.dialogue import in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
@@ -19,19 +19,34 @@ from anygen.training.folder import FolderChats
 from anygen.training.loop import Batch
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
-STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2}
-STAGE_2 = {"draw": 6, "edit": 2, "story": 1}
+STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
+STAGE_2 = {"draw": 6, "edit": 2, "story": 1, "sound": 5, "repeat": 2, "voice": 1}
 STAGE_3 = {
     "draw": 20,
-    "caption": 16,
-    "vqa": 20,
-    "pope": 9,
+    "caption": 12,
+    "vqa": 22,
+    "pope": 14,
     "edit": 16,
     "world": 6,
-    "unknown": 4,
-    "story": 7,
+    "unknown": 5,
+    "story": 5,
     "dialogue": 8,
+    "hear": 10,
+    "sound": 14,
+    "sound_vqa": 12,
+    "sound_pope": 6,
+    "see": 8,
+    "voice": 8,
+    "repeat": 8,
+    "belong": 5,
+    "unheard": 3,
+    "mixed": 5,
 }
+
+
+def mixture_for(mixture: Mapping[str, float], media: Collection[str]) -> dict[str, float]:
+    """The tasks of a mixture that a model of these media can learn."""
+    return {task: weight for task, weight in mixture.items() if task in tasks(media)}
 
 
 def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple[Batch, list[Any], list[Any]]:
@@ -221,9 +236,9 @@ class AlignmentStage(nn.Module):
             }
             features.append(self.model.encoders[modality](sense.features_of(shown)))
             cover = sense.cover(shown, features[-1].shape[1])
-            covers.append(pool_cover(cover, self.model.input_projectors[modality]).half())
+            covers.append(pool_cover(cover, self.model.input_projectors[modality]).bfloat16())
             named.append(shown["named"])
-        return NamedFeatures(torch.cat(features).half(), torch.cat(covers), torch.cat(named))
+        return NamedFeatures(torch.cat(features).bfloat16(), torch.cat(covers), torch.cat(named))
 
     def _said(self, part: dict[str, Any]) -> str:
         return part["text"] if part["type"] == "text" else f"<{self.senses[part['type']].caption(part)}>"

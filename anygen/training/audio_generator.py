@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from anygen.mel import BINS, FRAMES, HOP
 from anygen.playground.clip import sample_clip
-from anygen.playground.hearing import sound_paraphrase, told_sound
+from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
 from anygen.training.audio_vae import mel_sheet, to_mel
 from anygen.training.image_generator import TIMESTEPS, build_scheduler
@@ -150,7 +150,7 @@ class AudioGeneratorStage(nn.Module):
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|audio generator")
         clips = [sample_clip(stream, grid=self.grid) for _ in range(max(1, size // self.repeats))]
-        texts = [told_sound(c) if stream.random() < self.plain else sound_paraphrase(c, stream) for c in clips]
+        texts = [sound_caption(c) if stream.random() < self.plain else sound_paraphrase(c, stream) for c in clips]
         named = torch.tensor([stream.random() >= 0.1 for _ in texts])
         texts = [text if kept else "" for text, kept in zip(texts, named.tolist(), strict=True)]
         coded = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
@@ -196,7 +196,7 @@ class AudioGeneratorStage(nn.Module):
 
         stream = random.Random("sounds")
         clips = [sample_clip(stream, split="heldout") for _ in range(48)]
-        texts = [told_sound(clip) for clip in clips]
+        texts = [sound_caption(clip) for clip in clips]
         waves: list[Tensor] = []
         pipeline = self.pipeline()
         for start in range(0, len(texts), 16):

@@ -54,19 +54,19 @@ def build_unet(latents: int, grid: int, sizes: GeneratorSizes) -> Any:
 
 
 def build_text_encoder(vocabulary: int, sizes: GeneratorSizes, end: int, pad: int) -> Any:
-    """A `CLIPTextModel` of the generator's own."""
-    from transformers import CLIPTextConfig, CLIPTextModel
+    """A `T5EncoderModel` of the generator's own: every token sees the whole text, as a thing's name must its place."""
+    from transformers import T5Config, T5EncoderModel
 
-    return CLIPTextModel(
-        CLIPTextConfig(
+    return T5EncoderModel(
+        T5Config(
             vocab_size=vocabulary,
-            hidden_size=sizes.text_width,
-            intermediate_size=4 * sizes.text_width,
-            num_hidden_layers=sizes.text_depth,
-            num_attention_heads=4,
-            max_position_embeddings=sizes.length,
-            projection_dim=sizes.text_width,
-            bos_token_id=end,
+            d_model=sizes.text_width,
+            d_kv=sizes.text_width // 4,
+            d_ff=4 * sizes.text_width,
+            num_layers=sizes.text_depth,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gelu",
             eos_token_id=end,
             pad_token_id=pad,
         )
@@ -132,7 +132,8 @@ class ImageGeneratorStage(nn.Module):
 
     With `aligned`, things stand on the autoencoder's grid: each has one look in latents per size, not one per offset
     of pixels, and is learnt from far fewer samples. `looks` weighs a second task for the text encoder: from its state
-    at a thing's name a linear head tells the latents of that thing's sprite. The head is not part of the pipeline.
+    at a thing's name a linear head tells the latents of that thing's sprite and the cells that it covers. The head is
+    not part of the pipeline.
     """
 
     name = "image-generator"
@@ -166,7 +167,7 @@ class ImageGeneratorStage(nn.Module):
         self.looks_weight = looks
         if looks:
             sprites = self._sprites()
-            self.look = nn.Linear(sizes.text_width, sprites.shape[1])
+            self.look = nn.Linear(sizes.text_width, sprites.shape[1] + grid * grid)
             self.register_buffer("sprites", sprites, persistent=False)
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageGeneratorStage":
@@ -208,7 +209,9 @@ class ImageGeneratorStage(nn.Module):
         layers, ground = self.compositor.orders(scenes)
         ids, ends = self.tokens(texts)
         batch = {"layers": layers, "ground": ground, "ids": ids, "step": torch.tensor(step)}
-        return batch | ({"named": self.named(texts, ends)} if self.looks_weight else {})
+        if self.looks_weight:
+            batch |= {"named": self.named(texts, ends), "things": self.compositor.things(scenes)}
+        return batch
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -221,7 +224,11 @@ class ImageGeneratorStage(nn.Module):
         if self.looks_weight and not rests and len(batch["named"]):
             row, token, thing = batch["named"].unbind(1)
             told = self.look(condition[row, token]).float()
-            losses["looks"] = self.looks_weight * F.mse_loss(told, self.sprites[thing])
+            look, where = told[:, : self.sprites.shape[1]], told[:, self.sprites.shape[1] :]
+            cover = self.compositor.cover(batch["layers"], latents.shape[-1])[row]  # [names, layers, cells]
+            there = (cover & (batch["things"][row] == thing[:, None])[..., None]).any(1).float()
+            losses["looks"] = self.looks_weight * F.mse_loss(look, self.sprites[thing])
+            losses["where"] = self.looks_weight * F.binary_cross_entropy_with_logits(where, there)
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
         losses["flow"] = flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))

@@ -17,7 +17,6 @@ from anygen.template import IGNORE, Rendered, render
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import SIGNALS
 
-
 MIXTURE = {
     "draw": 20,
     "caption": 6,

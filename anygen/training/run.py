@@ -26,10 +26,10 @@ def _captions(modality: str, count: int) -> list[str]:
         from anygen.training.image_vae import scenes_of
 
         return [caption(scene) for scene in scenes_of(0, count, 99)]
-    from anygen.playground.hearing import told_sound
+    from anygen.playground.hearing import sound_caption
     from anygen.training.audio_vae import clips_of
 
-    return [told_sound(clip) for clip in clips_of(0, count, 99)]
+    return [sound_caption(clip) for clip in clips_of(0, count, 99)]
 
 
 class Run:
@@ -235,10 +235,7 @@ class Run:
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
-        towers = {m: self.need(f"{m}-encoder") / "part" for m in r.media}
-        if "image" in r.media:
-            towers["text"] = self.need("image-encoder") / "text"
-        encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in towers.items()}
+        encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in self._towers().items()}
         generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
         guidance = {"image": r.guidance, "audio": r.audio_guidance}
         strength = {"image": r.edit_strength}
@@ -267,6 +264,11 @@ class Run:
             {m: self._outof(m, generators[m]) for m in r.media},
             generators,
         )
+
+    def _towers(self) -> dict[str, Path]:
+        """Where the encoders are; the text tower was trained beside the image encoder."""
+        towers = {m: self.need(f"{m}-encoder") / "part" for m in self.recipe.media}
+        return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
 
     def _into(self, modality: str, encoder: Any) -> Any:
         """A fresh input projector: 2 x 2 patches, or four features in a row, become one token."""

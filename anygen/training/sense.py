@@ -13,7 +13,7 @@ from anygen.model import AnyGenModel
 from anygen.playground.caption import caption
 from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import Compositor
-from anygen.playground.hearing import told_sound
+from anygen.playground.hearing import sound_caption
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
@@ -137,7 +137,7 @@ class Hearing:
         return heard(batch["orders"], features)
 
     def caption(self, part: Part) -> str:
-        return told_sound(part["clip"])
+        return sound_caption(part["clip"])
 
     def made(self, parts: list[Part]) -> Batch:
         return {"orders": self.mixer.orders([part["clip"] for part in parts])}
