@@ -1,0 +1,698 @@
+"""Bakes the sound bank (Debian: fluidsynth, fluid-soundfont-gm): `python tools/bake_sounds.py SOUNDFONT.sf2`.
+
+Instruments are played by FluidSynth from the sound font, everything else is synthesised here. For each sound there are
+two recordings of at most 0.75 s, of pitched ones at five pitches of a major scale, all equally loud.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from anygen.playground.sound import EVENT, PITCHES, RATE, SOUNDS, VARIANTS
+
+Points = Sequence[tuple[float, float]]
+Wave = np.ndarray
+
+SCALE = (0, 2, 4, 5, 7)  # semitones
+PEAK = 0.49  # two events at once must not clip
+LOUD = 0.105  # of the loudest fifth of a second, weighted as below
+
+
+# --- the few tools of the synthesis: all work on float64 [samples] at RATE
+
+
+def line(n: int, points: Points | float) -> Wave:
+    """A curve through (share of the length, value) points."""
+    if isinstance(points, int | float):
+        return np.full(n, float(points))
+    where, values = zip(*points, strict=True)
+    return np.interp(np.linspace(0, 1, n), where, values)
+
+
+def samples(seconds: float) -> int:
+    return int(seconds * RATE)
+
+
+def tone(frequency: Wave, phase: float = 0.0) -> Wave:
+    return np.sin(phase + 2 * np.pi * np.cumsum(frequency) / RATE)
+
+
+def decay(n: int, seconds: float) -> Wave:
+    """Falls by 60 dB in so many seconds."""
+    return 10 ** (-3 * np.arange(n) / (seconds * RATE))
+
+
+def noise(n: int, rng: np.random.Generator, low: float = 0, high: float = 8000, slope: float = 0.0) -> Wave:
+    """Noise between two frequencies with soft edges, falling by `slope` dB an octave; of unit power."""
+    spectrum = np.fft.rfft(rng.standard_normal(n))
+    f = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 1)
+    shape = 1 / (1 + (low / f) ** 8) / (1 + (f / high) ** 8) * (f / 1000) ** (-slope / 6.02)
+    x = np.fft.irfft(spectrum * shape, n)
+    return x / (x.std() + 1e-9)
+
+
+def resonate(x: Wave, frequency: Wave, q: float) -> Wave:
+    """A band-pass whose centre follows a curve (state variable filter)."""
+    y = np.zeros_like(x)
+    low = band = 0.0
+    f = 2 * np.sin(np.pi * np.minimum(frequency, 2600) / RATE)
+    for i in range(len(x)):
+        low += f[i] * band
+        band += f[i] * (x[i] - low - band / q)
+        y[i] = band
+    return y
+
+
+def wobble(n: int, rng: np.random.Generator, speed: float) -> Wave:
+    """A slow random curve of unit power, changing about `speed` times a second."""
+    points = rng.standard_normal(max(4, int(n / RATE * speed) + 3))
+    x = np.interp(np.linspace(0, len(points) - 1, n), np.arange(len(points)), points)
+    return x / (x.std() + 1e-9)
+
+
+def voice(
+    f0: Wave,
+    formants: Sequence[tuple[Points | float, float, float]],
+    rng: np.random.Generator,
+    tilt: float = 6.0,
+    breath: float = 0.0,
+    shake: float = 0.01,
+) -> Wave:
+    """A throat: harmonics of f0 that fall by `tilt` dB an octave, through formants of (frequency, width, gain)."""
+    n = len(f0)
+    f0 = f0 * (1 + shake * wobble(n, rng, 60))
+    curves = [(line(n, points), width, gain) for points, width, gain in formants]
+    phase = 2 * np.pi * np.cumsum(f0) / RATE
+    x = np.zeros(n)
+    for k in range(1, int(7600 / f0.min()) + 1):
+        f = k * f0
+        throat = sum(gain / (1 + ((f - centre) / width) ** 2) for centre, width, gain in curves)
+        x += np.where(f < 7600, throat * k ** (-tilt / 6.02), 0) * np.sin(k * phase + 0.3 * k * k)
+    x /= x.std() + 1e-9
+    if breath:
+        air = sum(gain * resonate(noise(n, rng), centre, 4) for centre, _, gain in curves)
+        x += breath * air / (air.std() + 1e-9)
+    return x
+
+
+def shaped(x: Wave, envelope: Points) -> Wave:
+    return x * line(len(x), envelope)
+
+
+def join(*pieces: Wave) -> Wave:
+    return np.concatenate(pieces)
+
+
+def at(total: float, *pieces: tuple[float, Wave]) -> Wave:
+    """Pieces laid over each other from moments in seconds."""
+    x = np.zeros(samples(total))
+    for seconds, piece in pieces:
+        start = samples(seconds)
+        part = piece[: len(x) - start]
+        x[start : start + len(part)] += part
+    return x
+
+
+def silence(seconds: float) -> Wave:
+    return np.zeros(samples(seconds))
+
+
+def struck(seconds: float, partials: Sequence[tuple[float, float, float]]) -> Wave:
+    """Something that is hit and rings: partials of (frequency, gain, seconds to -60 dB)."""
+    n = samples(seconds)
+    return sum(gain * decay(n, ring) * tone(line(n, f)) for f, gain, ring in partials)
+
+
+def square(frequency: Wave, duty: float = 0.5) -> Wave:
+    """A pulse wave without partials above 7 kHz."""
+    n, top = len(frequency), int(7000 / frequency.max())
+    phase = 2 * np.pi * np.cumsum(frequency) / RATE
+    return sum((np.sin(np.pi * k * duty) / k * np.cos(k * phase) for k in range(1, top + 1)), np.zeros(n))
+
+
+# --- the sounds; `v` is the recording, 0 or 1, and s a factor on its frequencies
+
+
+def _dog(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.8)[v], samples((0.2, 0.26)[v])
+    f0 = line(n, [(0, 260 * s), (0.25, 480 * s), (1, 220 * s)])
+    x = voice(f0, [(750 * s, 220, 1), (1500 * s, 300, 0.7), (2600, 500, 0.2)], rng, 3, 0.5, 0.04)
+    return shaped(x, [(0, 0), (0.08, 1), (0.4, 0.8), (1, 0)])
+
+
+def _cat(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.25)[v], samples((0.7, 0.6)[v])
+    f0 = line(n, [(0, 480 * s), (0.3, 700 * s), (0.6, 640 * s), (1, 420 * s)])
+    first = [(0, 500), (0.35, 1500), (0.7, 1100), (1, 500)]
+    second = [(0, 2500), (0.35, 2800), (1, 1000)]
+    return shaped(voice(f0, [(first, 250, 1), (second, 350, 0.8)], rng, 5), [(0, 0), (0.15, 0.7), (0.4, 1), (1, 0)])
+
+
+def _horse(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.85)[v], samples(0.74)
+    t = np.arange(n) / RATE
+    f0 = line(n, [(0, 900 * s), (0.2, 1300 * s), (1, 420 * s)]) * (1 + 0.12 * np.sin(2 * np.pi * 13 * t))
+    x = voice(f0, [(1300, 500, 1), (3000, 700, 0.8)], rng, 3, 0.3, 0.03)
+    return shaped(x, [(0, 0), (0.1, 1), (0.6, 0.9), (1, 0)]) * (0.65 + 0.35 * np.sin(2 * np.pi * 13 * t))
+
+
+def _cow(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.82)[v], samples(0.75)
+    f0 = line(n, [(0, 120 * s), (0.3, 165 * s), (0.8, 150 * s), (1, 110 * s)])
+    opened = [(0, 260), (0.25, 420), (0.7, 650), (1, 400)]
+    x = voice(f0, [(opened, 90, 1), (1000, 150, 0.4)], rng, 5, 0.05, 0.01)
+    return shaped(x, [(0, 0), (0.15, 0.8), (0.6, 1), (1, 0)])
+
+
+def _pig(v: int, rng: np.random.Generator) -> Wave:
+    def grunt(seconds: float, high: float) -> Wave:
+        n = samples(seconds)
+        f0 = line(n, [(0, high), (0.5, high * 0.8), (1, high * 0.6)])
+        x = voice(f0, [(450, 200, 1), (1100, 200, 1), (2300, 400, 0.6)], rng, 2, 1.0, 0.15)
+        return shaped(x, [(0, 0), (0.2, 1), (0.7, 0.8), (1, 0)])
+
+    s = (1.0, 1.25)[v]
+    return at(0.48, (0, 0.8 * grunt(0.16, 150 * s)), (0.2, grunt(0.26, 130 * s)))
+
+
+def _sheep(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.3)[v], samples(0.72)
+    t = np.arange(n) / RATE
+    f0 = line(n, [(0, 330 * s), (0.2, 300 * s), (1, 250 * s)]) * (1 + 0.03 * np.sin(2 * np.pi * 9 * t))
+    x = voice(f0, [(800, 200, 1), (1700, 250, 1), (2700, 300, 0.4)], rng, 1)
+    return shaped(x, [(0, 0), (0.06, 1), (0.7, 0.8), (1, 0)]) * (0.55 + 0.45 * np.sin(2 * np.pi * 9 * t))
+
+
+def _elephant(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.85)[v], samples(0.75)
+    f0 = line(n, [(0, 320 * s), (0.2, 560 * s), (0.7, 600 * s), (1, 380 * s)])
+    x = voice(f0, [(1100, 600, 1), (2400, 500, 0.9), (4000, 800, 0.5)], rng, 0, 0.3, 0.06)
+    return shaped(x, [(0, 0), (0.1, 0.8), (0.3, 1), (0.8, 0.9), (1, 0)])
+
+
+def _monkey(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 1.2)[v]
+
+    def call(seconds: float, low: float, high: float, first: float) -> Wave:
+        n = samples(seconds)
+        x = voice(line(n, [(0, low), (0.5, high), (1, low)]), [(first, 200, 1), (2 * first, 300, 0.3)], rng, 8)
+        return shaped(x, [(0, 0), (0.2, 1), (0.7, 1), (1, 0)])
+
+    low, high = call(0.11, 300 * s, 420 * s, 420 * s), call(0.14, 560 * s, 900 * s, 1100 * s)
+    return at(0.7, (0, low), (0.15, low), (0.32, high), (0.5, high))
+
+
+def _chicken(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 1.15)[v]
+
+    def cluck(seconds: float, high: float) -> Wave:
+        n = samples(seconds)
+        f0 = line(n, [(0, 0.8 * high), (0.3, high), (1, 0.7 * high)])
+        x = voice(f0, [(1100 * s, 300, 1), (2500 * s, 400, 0.7)], rng, 2, 0.4, 0.05)
+        return shaped(x, [(0, 0), (0.15, 1), (1, 0)])
+
+    short, long = cluck(0.06, 420 * s), cluck(0.26, 780 * s)
+    return at(0.74, (0, 0.6 * short), (0.12, 0.6 * short), (0.24, 0.7 * short), (0.38, long))
+
+
+def _duck(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.85)[v], samples((0.24, 0.3)[v])
+    f0 = line(n, [(0, 190 * s), (0.3, 215 * s), (1, 160 * s)])
+    x = voice(f0, [(1000, 130, 0.6), (1900 * s, 200, 1.2), (3000, 300, 0.8)], rng, 0, 0.15, 0.03)
+    return shaped(x, [(0, 0), (0.1, 1), (0.6, 0.8), (1, 0)])
+
+
+def _owl(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 0.85)[v]
+
+    def hoo(seconds: float, f: float) -> Wave:
+        n = samples(seconds)
+        x = tone(line(n, [(0, 0.93 * f), (0.3, f), (1, 0.95 * f)])) + 0.08 * noise(n, rng, 250, 600)
+        return shaped(x, [(0, 0), (0.25, 1), (0.7, 0.9), (1, 0)])
+
+    return at(0.75, (0, 0.7 * hoo(0.17, 370 * s)), (0.26, hoo(0.46, 385 * s)))
+
+
+def _parrot(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.2)[v], samples(0.42)
+    f0 = line(n, [(0, 900 * s), (0.25, 1500 * s), (0.6, 1250 * s), (1, 700 * s)])
+    t = np.arange(n) / RATE
+    x = voice(f0, [(2200, 700, 1), (3600, 700, 1), (5200, 800, 0.5)], rng, 0, 0.6, 0.1)
+    return shaped(x * (0.6 + 0.4 * np.sign(np.sin(2 * np.pi * 45 * t))), [(0, 0), (0.1, 1), (0.7, 0.8), (1, 0)])
+
+
+def _frog(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 1.25)[v]
+
+    def croak(seconds: float, pulses: float, f: float) -> Wave:
+        x = silence(seconds)
+        for start in np.arange(0, seconds - 0.02, 1 / pulses):
+            grain = struck(0.03, [(f, 1, 0.05), (2.4 * f, 0.5, 0.03)])
+            i = samples(start)
+            x[i : i + len(grain)] += grain[: len(x) - i]
+        return shaped(x, [(0, 0.3), (0.3, 1), (0.8, 1), (1, 0)])
+
+    return at(0.62, (0, croak(0.24, 38 * s, 560 * s)), (0.32, croak(0.28, 46 * s, 760 * s)))
+
+
+def _snake(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.74)
+    x = noise(n, rng, (3800, 4600)[v], 7800)
+    return shaped(x, [(0, 0), (0.12, 0.6), (0.4, 1), (0.75, 0.7), (1, 0)])
+
+
+def _dinosaur(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.8)[v], samples(0.75)
+    f0 = line(n, [(0, 70 * s), (0.3, 100 * s), (1, 52 * s)])
+    mouth = [(0, 350), (0.35, 900), (1, 380)]
+    x = voice(f0, [(mouth, 250, 1), (1900, 500, 0.5), (3200, 900, 0.35)], rng, 1, 0.9, 0.15)
+    return shaped(x, [(0, 0), (0.15, 1), (0.6, 0.9), (1, 0)])
+
+
+def _whale(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    f0 = line(n, ([(0, 170), (0.5, 330), (1, 620)], [(0, 560), (0.5, 260), (1, 190)])[v])
+    x = tone(f0) + 0.35 * tone(2 * f0) + 0.2 * tone(3 * f0)
+    return shaped(x, [(0, 0), (0.2, 0.9), (0.6, 1), (1, 0)])
+
+
+def _dolphin(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.4)
+    f0 = line(n, ([(0, 3300), (0.4, 5600), (0.7, 6200), (1, 4200)], [(0, 3000), (0.5, 6500), (1, 5200)])[v])
+    whistle = shaped(tone(f0), [(0, 0), (0.2, 1), (0.8, 1), (1, 0)])
+    gaps = np.cumsum(np.linspace(0.045, 0.012, 14))
+    clicks = [(float(at), shaped(noise(samples(0.006), rng, 2500, 7500), [(0, 1), (1, 0)])) for at in gaps]
+    return at(0.74, *clicks, (0.34, 0.9 * whistle))
+
+
+def _fish(v: int, rng: np.random.Generator) -> Wave:
+    def bubble(f: float) -> Wave:
+        n = samples(0.09)
+        return tone(line(n, [(0, f), (1, 2.4 * f)])) * decay(n, 0.12) * line(n, [(0, 0), (0.1, 1), (1, 1)])
+
+    s = (1.0, 1.3)[v]
+    return at(0.6, (0, bubble(380 * s)), (0.14, bubble(520 * s)), (0.24, bubble(330 * s)), (0.42, bubble(600 * s)))
+
+
+def _bee(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.18)[v], samples(0.75)
+    f0 = 215 * s * (1 + 0.05 * wobble(n, rng, 7))
+    x = voice(f0, [(450, 300, 1), (2600, 1200, 0.5)], rng, 2, 0.0, 0.02)
+    return shaped(x, [(0, 0), (0.2, 0.9), (0.5, 1), (1, 0)])
+
+
+def _lion(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.85)[v], samples(0.75)
+    t = np.arange(n) / RATE
+    f0 = line(n, [(0, 130 * s), (0.5, 165 * s), (1, 120 * s)])
+    x = voice(f0, [(380, 120, 1), (700, 160, 0.5)], rng, 3, 0.5, 0.1)
+    growl = 0.5 + 0.5 * np.sign(np.sin(2 * np.pi * 24 * t))
+    return shaped(x * growl, [(0, 0), (0.2, 1), (0.7, 0.9), (1, 0)])
+
+
+def _mouse(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 0.88)[v]
+
+    def squeak() -> Wave:
+        n = samples(0.1)
+        f0 = line(n, [(0, 3600 * s), (0.4, 4700 * s), (1, 3900 * s)])
+        return shaped(tone(f0) + 0.1 * noise(n, rng, 3000), [(0, 0), (0.3, 1), (1, 0)])
+
+    return at(0.36, (0, squeak()), (0.18, squeak()))
+
+
+def _tree(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    centre = line(n, ([(0, 350), (0.5, 1000), (1, 450)], [(0, 900), (0.4, 420), (1, 950)])[v])
+    x = resonate(noise(n, rng), centre, 9) + 0.02 * noise(n, rng, 200, 2500)
+    return shaped(x / x.std(), [(0, 0), (0.4, 1), (0.7, 0.9), (1, 0)])
+
+
+def _car(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.2)[v], samples(0.75)
+    f0 = line(n, [(0, 38 * s), (0.35, 60 * s), (0.75, 150 * s), (1, 165 * s)])
+    x = voice(f0, [(180, 90, 1), (500, 200, 0.6), (1300, 500, 0.35)], rng, 2, 0.15, 0.03)
+    return shaped(x, [(0, 0), (0.05, 0.6), (0.7, 1), (0.9, 0.9), (1, 0)])
+
+
+def _taxi(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 1.12)[v]
+
+    def honk(seconds: float) -> Wave:
+        n = samples(seconds)
+        x = square(line(n, 415 * s), 0.3) + square(line(n, 523 * s), 0.3)
+        return shaped(x, [(0, 0), (0.05, 1), (0.9, 1), (1, 0)])
+
+    return at(0.6, (0, honk(0.2)), (0.3, honk(0.28)))
+
+
+def _fire_engine(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.88)[v], samples(0.75)
+    f0 = line(n, [(0, 600 * s), (0.5, 1400 * s), (1, 600 * s)])
+    x = tone(f0) + 0.5 * tone(2 * f0) + 0.35 * tone(3 * f0)
+    return shaped(x, [(0, 0), (0.06, 1), (0.92, 1), (1, 0)])
+
+
+def _ambulance(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.08)[v], samples(0.74)
+    step = np.where(np.arange(n) % samples(0.37) < samples(0.185), 960.0 * s, 720.0 * s)
+    x = square(step, 0.4)
+    return shaped(x, [(0, 0), (0.03, 1), (0.96, 1), (1, 0)])
+
+
+def _tractor(v: int, rng: np.random.Generator) -> Wave:
+    beat = (0.115, 0.095)[v]
+    puff = shaped(noise(samples(0.08), rng, 60, 700, 3), [(0, 0), (0.1, 1), (1, 0)])
+    thump = struck(0.09, [(78, 1.6, 0.12), (160, 0.6, 0.08)])
+    moments = np.arange(0, 0.74 - beat, beat)
+    return at(0.74, *((float(m), 0.7 * puff) for m in moments), *((float(m), thump) for m in moments))
+
+
+def _train(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.9)[v], samples(0.75)
+    chord = sum(tone(line(n, [(0, 0.96 * f * s), (0.1, f * s), (1, f * s)])) for f in (587, 740, 880))
+    x = chord + 0.35 * noise(n, rng, 500, 4000)
+    return shaped(x, [(0, 0), (0.08, 1), (0.85, 0.9), (1, 0)])
+
+
+def _bicycle(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 1.1)[v]
+    ping = struck(0.4, [(2350 * s, 1, 0.5), (3720 * s, 0.6, 0.35), (6150 * s, 0.4, 0.2)])
+    return shaped(at(0.7, *((0.06 * i, ping) for i in range(7))), [(0, 1), (0.7, 1), (1, 0)])
+
+
+def _airplane(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.15)[v], samples(0.75)
+    f0 = line(n, [(0, 125 * s), (0.35, 122 * s), (0.65, 92 * s), (1, 88 * s)])
+    x = voice(f0, [(250, 200, 1), (900, 600, 0.35)], rng, 3, 0.0, 0.004) + 0.2 * noise(n, rng, 100, 2500, 3)
+    return shaped(x, [(0, 0.05), (0.5, 1), (1, 0)])
+
+
+def _helicopter(v: int, rng: np.random.Generator) -> Wave:
+    beat = (0.075, 0.09)[v]
+    chop = shaped(noise(samples(0.055), rng, 80, 1800, 4), [(0, 0), (0.25, 1), (1, 0)])
+    moments = np.arange(0, 0.72, beat)
+    whine = 0.06 * tone(line(samples(0.75), 2400))
+    x = at(0.75, *((float(m), chop) for m in moments)) + whine
+    return shaped(x, [(0, 0.4), (0.1, 1), (0.85, 1), (1, 0)])
+
+
+def _rocket(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    x = noise(n, rng, 60, 7500, (3.5, 2.5)[v]) * (1 + 0.5 * np.abs(wobble(n, rng, 400)))
+    return shaped(x, [(0, 0), (0.5, 0.5), (0.92, 1), (1, 0)])
+
+
+def _flying_saucer(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.3)[v], samples(0.75)
+    t = np.arange(n) / RATE
+    f0 = 620 * s * 2 ** (0.45 * np.sin(2 * np.pi * 9 * t))
+    return shaped(tone(f0) + 0.25 * tone(1.5 * f0), [(0, 0), (0.15, 1), (0.85, 1), (1, 0)])
+
+
+def _sailboat(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    low, high = noise(n, rng, 150, 900, 3), noise(n, rng, 900, 5000, 2)
+    peak = (0.45, 0.6)[v]
+    x = low * line(n, [(0, 0.1), (peak, 1), (1, 0.2)]) + high * line(n, [(0, 0), (peak, 0.9), (1, 0)]) ** 2
+    return shaped(x, [(0, 0), (0.1, 0.7), (0.9, 0.6), (1, 0)])
+
+
+def _ship(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.19)[v], samples(0.75)
+    x = voice(line(n, 98 * s), [(300, 200, 1), (700, 200, 0.4)], rng, 3, 0.02, 0.002)
+    x += voice(line(n, 123 * s), [(350, 200, 1)], rng, 3, 0.0, 0.002)
+    return shaped(x, [(0, 0), (0.12, 1), (0.88, 1), (1, 0)])
+
+
+def _clock(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 0.85)[v]
+
+    def click(f: float) -> Wave:
+        hit = struck(0.06, [(f * s, 1, 0.04), (1.7 * f * s, 0.7, 0.03), (2.9 * f * s, 0.5, 0.02)])
+        hit[:64] += noise(64, rng, 2000)[:64] * np.linspace(0.5, 0, 64)
+        return hit
+
+    return at(0.5, (0, click(2100)), (0.36, click(1500)))
+
+
+def _umbrella(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    drops = []
+    for _ in range(70):
+        f = rng.uniform(1500, 4500)
+        drops.append((rng.uniform(0, 0.72), rng.uniform(0.2, 1) * struck(0.02, [(f, 1, 0.012)])))
+    x = at(0.75, *drops) + 0.12 * noise(n, rng, (2200, 1800)[v], 7500)
+    return shaped(x, [(0, 0), (0.12, 1), (0.85, 1), (1, 0)])
+
+
+def _balloon(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.16)
+    x = noise(n, rng, (300, 200)[v], 7500, 2) * decay(n, (0.09, 0.12)[v])
+    return x * line(n, [(0, 0.2), (0.01, 1), (1, 1)])
+
+
+def _telephone(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 1.12)[v]
+    hits = []
+    for i in range(14):
+        f = (1180, 1480)[i % 2] * s
+        hits.append((0.042 * i, struck(0.12, [(f, 1, 0.15), (2.7 * f, 0.5, 0.08), (0.52 * f, 0.3, 0.1)])))
+    return shaped(at(0.7, *hits), [(0, 1), (0.85, 1), (1, 0)])
+
+
+def _hammer(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 0.88)[v]
+    x = struck(0.4, [(820 * s, 0.8, 0.22), (1930 * s, 1, 0.3), (3170 * s, 0.8, 0.2), (4630 * s, 0.5, 0.12)])
+    x[:400] += noise(400, rng) * np.linspace(1, 0, 400)
+    return x
+
+
+def _scissors(v: int, rng: np.random.Generator) -> Wave:
+    n = samples((0.2, 0.24)[v])
+    slide = noise(n, rng, 2500, 7800) * line(n, [(0, 0), (0.5, 0.35), (0.9, 0.6), (1, 0)])
+    close = struck(0.08, [(4200, 1, 0.05), (6100, 0.8, 0.04), (2900, 0.4, 0.05)])
+    close[:80] += noise(80, rng, 3000) * np.linspace(1, 0, 80)
+    return at(0.34, (0, slide), (n / RATE - 0.01, 1.6 * close))
+
+
+def _camera(v: int, rng: np.random.Generator) -> Wave:
+    def click(f: float, ring: float) -> Wave:
+        x = noise(samples(0.05), rng, f, 7000, 2) * decay(samples(0.05), ring)
+        return x + 0.5 * struck(0.05, [(f, 1, ring)])
+
+    motor = 0.25 * square(line(samples(0.24), 310), 0.2) * line(samples(0.24), [(0, 0), (0.1, 1), (0.9, 1), (1, 0)])
+    gap = (0.07, 0.1)[v]
+    return at(0.45, (0, click(1100, 0.03)), (gap, 0.9 * click(700, 0.05)), (gap + 0.04, 0.5 * motor))
+
+
+def _basketball(v: int, rng: np.random.Generator) -> Wave:
+    s = (1.0, 0.85)[v]
+    n = samples(0.35)
+    f0 = line(n, [(0, 150 * s), (0.2, 105 * s), (1, 95 * s)])
+    x = tone(f0) * decay(n, 0.3) + 0.35 * struck(0.35, [(560 * s, 1, 0.2), (905 * s, 0.6, 0.15)])
+    x[:200] += 0.5 * noise(200, rng, 200, 2500) * np.linspace(1, 0, 200)
+    return x
+
+
+def _house(v: int, rng: np.random.Generator) -> Wave:
+    """A creaking door: slip and stick, faster and slower."""
+    n = samples(0.72)
+    f0 = line(n, ([(0, 55), (0.4, 110), (0.7, 80), (1, 150)], [(0, 130), (0.5, 60), (1, 105)])[v])
+    x = voice(f0, [(640, 60, 1), (1450, 80, 0.8), (2450, 100, 0.6)], rng, 0, 0.05, 0.12)
+    return shaped(x, [(0, 0), (0.15, 1), (0.5, 0.6), (0.8, 1), (1, 0)])
+
+
+def _christmas_tree(v: int, rng: np.random.Generator) -> Wave:
+    def shake() -> Wave:
+        pings = [(rng.uniform(5000, 7600), rng.uniform(0.3, 1), 0.16) for _ in range(9)]
+        return struck(0.2, pings)
+
+    beat = (0.16, 0.14)[v]
+    return shaped(at(0.74, *((beat * i, shake()) for i in range(4))), [(0, 1), (0.8, 1), (1, 0)])
+
+
+def _volcano(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    boom = tone(line(n, [(0, (95, 80)[v]), (0.2, 48), (1, 38)])) * line(n, [(0, 0), (0.03, 1), (1, 0.1)])
+    rubble = noise(n, rng, 30, 260, 3) * line(n, [(0, 0), (0.05, 0.8), (1, 0.3)])
+    return shaped(boom + 0.5 * rubble, [(0, 1), (0.8, 0.8), (1, 0)])
+
+
+def _cloud(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    crack = noise(n, rng, 300, 7500, 2) * decay(n, (0.3, 0.45)[v])
+    roll = noise(n, rng, 50, 500, 4) * line(n, [(0, 0.3), (0.25, 1), (1, 0.2)]) * (1 + 0.6 * wobble(n, rng, 16))
+    return shaped(1.3 * crack + 0.8 * roll, [(0, 0.3), (0.02, 1), (0.8, 0.7), (1, 0)])
+
+
+def _fire(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.75)
+    pops = []
+    for _ in range((16, 22)[v]):
+        size = samples(rng.uniform(0.004, 0.012))
+        pop = noise(size, rng, 800, 6500) * np.linspace(1, 0, size) * rng.uniform(0.4, 1.6)
+        pops.append((rng.uniform(0, 0.72), pop))
+    x = at(0.75, *pops) + 0.12 * noise(n, rng, 60, 500, 3)
+    return shaped(x, [(0, 0), (0.05, 1), (0.9, 1), (1, 0)])
+
+
+def _ghost(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 0.85)[v], samples(0.75)
+    t = np.arange(n) / RATE
+    f0 = line(n, [(0, 420 * s), (0.5, 820 * s), (1, 500 * s)]) * (1 + 0.03 * np.sin(2 * np.pi * 6.5 * t))
+    x = tone(f0) + 0.12 * tone(2 * f0) + 0.25 * resonate(noise(n, rng), f0, 12)
+    return shaped(x, [(0, 0), (0.35, 1), (0.7, 0.9), (1, 0)])
+
+
+def _baby(v: int, rng: np.random.Generator) -> Wave:
+    s, n = (1.0, 1.12)[v], samples(0.72)
+    f0 = line(n, [(0, 380 * s), (0.15, 520 * s), (0.6, 480 * s), (1, 330 * s)])
+    x = voice(f0, [(1050, 250, 1), (1500, 250, 0.6), (3400, 500, 0.6)], rng, 2, 0.08, 0.02)
+    return shaped(x, [(0, 0), (0.1, 0.9), (0.5, 1), (0.8, 0.7), (1, 0)])
+
+
+def _clown(v: int, rng: np.random.Generator) -> Wave:
+    n = samples(0.65)
+    f0 = line(n, ([(0, 650), (1, 2600)], [(0, 800), (0.8, 2300), (1, 2900)])[v])
+    x = tone(f0) + 0.1 * tone(3 * f0) + 0.06 * noise(n, rng, 800, 5000)
+    return shaped(x, [(0, 0), (0.06, 1), (0.9, 1), (1, 0)])
+
+
+def _robot(v: int, rng: np.random.Generator, step: int) -> Wave:
+    f = (440, 466)[v] * 2 ** (SCALE[step] / 12)
+    n = samples(0.4)
+    return shaped(square(line(n, f), (0.5, 0.25)[v]), [(0, 0), (0.03, 1), (0.95, 1), (1, 0)])
+
+
+SYNTHESES: dict[str, Callable[[int, np.random.Generator], Wave]] = {
+    name[1:].replace("_", " "): value
+    for name, value in list(globals().items())
+    if name.startswith("_") and callable(value) and name[1:].replace("_", " ") in {s.thing for s in SOUNDS}
+    if name != "_robot"
+}
+
+# --- instruments of the sound font: for each recording program (from 0; None: the drum kit), lowest key and velocity
+
+INSTRUMENTS: dict[str, tuple[tuple[int | None, int, int], tuple[int | None, int, int]]] = {
+    "guitar": ((25, 52, 100), (24, 52, 100)),
+    "piano": ((0, 60, 100), (1, 60, 80)),
+    "trumpet": ((56, 65, 110), (56, 65, 80)),
+    "violin": ((40, 72, 110), (40, 72, 85)),
+    "saxophone": ((65, 55, 110), (66, 55, 100)),
+    "bell": ((14, 62, 110), (14, 62, 80)),
+    "star": ((9, 84, 100), (8, 84, 110)),
+    "ferris wheel": ((20, 67, 100), (82, 67, 100)),
+    "drum": ((None, 38, 110), (None, 40, 100)),
+}
+SLOT = 2.0  # seconds from one note to the next
+HELD = 0.6
+
+
+def _quantity(value: int) -> bytes:
+    """A MIDI variable-length quantity."""
+    out = [value & 127]
+    while value := value >> 7:
+        out.append(128 | value & 127)
+    return bytes(reversed(out))
+
+
+def played(font: Path) -> dict[str, list[Wave]]:
+    """All notes of all instruments: one MIDI file, rendered at once and cut."""
+    notes = [
+        (name, program, key + SCALE[step], velocity)
+        for name, recordings in INSTRUMENTS.items()
+        for program, key, velocity in recordings
+        for step in range(1 if program is None else PITCHES)
+    ]
+    ticks = 480  # a quarter, half a second
+    track, waited = b"", 0
+    for _, program, key, velocity in notes:
+        channel = 9 if program is None else 0
+        if program is not None:
+            track += _quantity(waited) + bytes((0xC0, program))
+            waited = 0
+        track += _quantity(waited) + bytes((0x90 | channel, key, velocity))
+        held = round(HELD * 2 * ticks)
+        track += _quantity(held) + bytes((0x80 | channel, key, 0))
+        waited = round(SLOT * 2 * ticks) - held
+    track += _quantity(waited) + b"\xff\x2f\x00"
+    header = b"MThd" + (6).to_bytes(4, "big") + b"\0\0\0\1" + ticks.to_bytes(2, "big")
+    with tempfile.TemporaryDirectory() as folder:
+        song, out = Path(folder, "notes.mid"), Path(folder, "notes.wav")
+        song.write_bytes(header + b"MTrk" + len(track).to_bytes(4, "big") + track)
+        options = "-ni -q -R 0 -C 0 -g 0.8 -r 48000 -O float -T wav".split()
+        subprocess.run(["fluidsynth", *options, "-F", out, font, song], check=True)
+        sound, rate = soundfile.read(out)
+    assert rate == 48_000
+    sound = sound.mean(1)
+    waves: dict[str, list[Wave]] = {name: [] for name in INSTRUMENTS}
+    for i, (name, *_) in enumerate(notes):
+        start = round(i * SLOT * rate)
+        spectrum = np.fft.rfft(sound[start : start + rate])  # one second; only what is below 8 kHz is kept
+        spectrum[7600:] = 0
+        waves[name].append(np.fft.irfft(spectrum[: RATE // 2 + 1], RATE) / 3)
+    return waves
+
+
+# --- all of them, equally loud
+
+
+def loudness(x: Wave) -> float:
+    """Power of the loudest fifth of a second, lows weighing less, as an ear hears it."""
+    n = samples(0.2)
+    x = np.pad(x, (0, max(0, n - len(x))))
+    f = np.fft.rfftfreq(len(x), 1 / RATE)
+    heard = np.fft.irfft(np.fft.rfft(x) / (1 + (180 / np.maximum(f, 1)) ** 2), len(x))
+    power = np.cumsum(np.concatenate([[0], heard**2]))
+    return float(np.sqrt((power[n:] - power[:-n]).max() / n))
+
+
+def finished(x: Wave) -> np.ndarray:
+    """Trimmed, faded, equally loud: int16 of at most EVENT samples."""
+    x = x - x.mean()
+    heard = np.flatnonzero(np.abs(x) > 0.004 * np.abs(x).max())
+    x = x[max(0, heard[0] - 32) : heard[-1] + 1][:EVENT].copy()
+    x[:32] *= np.linspace(0, 1, 32)
+    fade = min(len(x) // 4, 800 if len(x) == EVENT else 240)
+    x[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
+    gain = min(LOUD / loudness(x), PEAK / np.abs(x).max())
+    return np.round(32768 * gain * x).astype(np.int16)
+
+
+def bake(font: Path) -> dict[str, list[np.ndarray]]:
+    """All events, for each thing variant by variant, each from low to high pitch."""
+    events = {name: [finished(x) for x in waves] for name, waves in played(font).items()}
+    for sound in SOUNDS:
+        if sound.thing in events:
+            continue
+        made = []
+        for variant in range(VARIANTS):
+            for step in range(sound.pitches):
+                digest = hashlib.sha256(f"{sound.thing}|{variant}".encode()).digest()
+                rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+                made.append(_robot(variant, rng, step) if sound.pitched else SYNTHESES[sound.thing](variant, rng))
+        events[sound.thing] = [finished(x) for x in made]
+    assert all(len(events[sound.thing]) == VARIANTS * sound.pitches for sound in SOUNDS)
+    return {sound.thing: events[sound.thing] for sound in SOUNDS}
+
+
+def main() -> None:
+    events = bake(Path(sys.argv[1]))
+    folder = Path(__file__).parent.parent / "anygen/playground/assets"
+    bank, index = folder / "sounds.flac", folder / "sounds.json"
+    soundfile.write(bank, np.concatenate([x for row in events.values() for x in row]), RATE, subtype="PCM_16")
+    rows = [f"{json.dumps(name)}: {[len(x) for x in row]}" for name, row in events.items()]
+    index.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    print(f"{len(events)} sounds, {bank.stat().st_size} bytes, {bank}")
+
+
+if __name__ == "__main__":
+    main()
