@@ -223,9 +223,9 @@ def _chicken(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _duck(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 0.85)[v], samples((0.24, 0.3)[v])
+    s, n = (1.0, 0.9)[v], samples((0.3, 0.34)[v])
     f0 = line(n, [(0, 190 * s), (0.3, 215 * s), (1, 160 * s)])
-    x = voice(f0, [(1000, 130, 0.6), (1900 * s, 200, 1.2), (3000, 300, 0.8)], rng, 0, 0.15, 0.03)
+    x = voice(f0, [(1150, 120, 0.5), (2300 * s, 250, 1.4), (3600, 300, 1)], rng, 0, 0.15, 0.03)
     return shaped(x, [(0, 0), (0.1, 1), (0.6, 0.8), (1, 0)])
 
 
@@ -269,10 +269,10 @@ def _snake(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _dinosaur(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 0.8)[v], samples(0.75)
-    f0 = line(n, [(0, 70 * s), (0.3, 100 * s), (1, 52 * s)])
-    mouth = [(0, 350), (0.35, 900), (1, 380)]
-    x = voice(f0, [(mouth, 250, 1), (1900, 500, 0.5), (3200, 900, 0.35)], rng, 1, 0.9, 0.15)
+    s, n = (1.0, 0.85)[v], samples(0.75)
+    f0 = line(n, [(0, 90 * s), (0.25, 190 * s), (1, 70 * s)])
+    mouth = [(0, 350), (0.3, 1100), (1, 380)]
+    x = voice(f0, [(mouth, 250, 1), (2100, 400, 0.7), (3400, 600, 0.4)], rng, 2, 0.35, 0.06)
     return shaped(x, [(0, 0), (0.15, 1), (0.6, 0.9), (1, 0)])
 
 
@@ -329,17 +329,23 @@ def _mouse(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _tree(v: int, rng: np.random.Generator) -> Wave:
+    """Leaves in gusts."""
     n = samples(0.75)
-    centre = line(n, ([(0, 350), (0.5, 1000), (1, 450)], [(0, 900), (0.4, 420), (1, 950)])[v])
-    x = resonate(noise(n, rng), centre, 9) + 0.02 * noise(n, rng, 200, 2500)
-    return shaped(x / x.std(), [(0, 0), (0.4, 1), (0.7, 0.9), (1, 0)])
+    x = noise(n, rng, (1300, 1000)[v], (3600, 3000)[v]) * (1 + 0.7 * wobble(n, rng, 28)).clip(0.05)
+    return shaped(x, [(0, 0), (0.2, 0.5), (0.45, 1), (0.6, 0.4), (0.8, 0.9), (1, 0)])
 
 
 def _car(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 1.2)[v], samples(0.75)
-    f0 = line(n, [(0, 38 * s), (0.35, 60 * s), (0.75, 150 * s), (1, 165 * s)])
-    x = voice(f0, [(180, 90, 1), (500, 200, 0.6), (1300, 500, 0.35)], rng, 2, 0.15, 0.03)
-    return shaped(x, [(0, 0), (0.05, 0.6), (0.7, 1), (0.9, 0.9), (1, 0)])
+    """The starter, then the engine."""
+    s, n, m = (1.0, 1.15)[v], samples(0.36), samples(0.39)
+    turn = 1 + 0.2 * np.sin(2 * np.pi * 11 * np.arange(n) / RATE)
+    starter = voice(270 * s * turn, [(900, 400, 1), (2300, 600, 0.7)], rng, 1, 0.2, 0.03) * turn**3
+    f0 = line(m, [(0, 60 * s), (0.4, 150 * s), (1, 95 * s)])
+    engine = voice(f0, [(180, 90, 1), (500, 200, 0.6), (1300, 500, 0.3)], rng, 2, 0.1, 0.03)
+    return join(
+        shaped(0.5 * starter, [(0, 0), (0.1, 1), (0.9, 1), (1, 0)]),
+        shaped(engine, [(0, 0), (0.1, 1), (0.6, 0.9), (1, 0)]),
+    )
 
 
 def _taxi(v: int, rng: np.random.Generator) -> Wave:
@@ -389,10 +395,14 @@ def _bicycle(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _airplane(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 1.15)[v], samples(0.75)
-    f0 = line(n, [(0, 125 * s), (0.35, 122 * s), (0.65, 92 * s), (1, 88 * s)])
-    x = voice(f0, [(250, 200, 1), (900, 600, 0.35)], rng, 3, 0.0, 0.004) + 0.2 * noise(n, rng, 100, 2500, 3)
-    return shaped(x, [(0, 0.05), (0.5, 1), (1, 0)])
+    """A jet: a whine and a rush that fall as it flies past."""
+    s, n = (1.0, 1.12)[v], samples(0.75)
+    whine = tone(line(n, [(0, 2900 * s), (0.35, 2800 * s), (0.65, 2050 * s), (1, 1950 * s)]))
+    rush = noise(n, rng, 150, 3000, 3)
+    return shaped(
+        whine + 0.5 * tone(line(n, [(0, 1460 * s), (0.35, 1410 * s), (0.65, 1030 * s), (1, 980 * s)])) + rush,
+        [(0, 0.08), (0.5, 1), (1, 0)],
+    )
 
 
 def _helicopter(v: int, rng: np.random.Generator) -> Wave:
@@ -406,7 +416,9 @@ def _helicopter(v: int, rng: np.random.Generator) -> Wave:
 
 def _rocket(v: int, rng: np.random.Generator) -> Wave:
     n = samples(0.75)
-    x = noise(n, rng, 60, 7500, (3.5, 2.5)[v]) * (1 + 0.5 * np.abs(wobble(n, rng, 400)))
+    rising = line(n, [(0, 300), (0.4, 900), (1, (2500, 2200)[v])])
+    x = resonate(noise(n, rng), rising, 1.5)
+    x = x / x.std() * (1 + 0.4 * np.abs(wobble(n, rng, 300))) + 0.4 * noise(n, rng, 2500, 7800)
     return shaped(x, [(0, 0), (0.5, 0.5), (0.92, 1), (1, 0)])
 
 
@@ -454,8 +466,8 @@ def _umbrella(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _balloon(v: int, rng: np.random.Generator) -> Wave:
-    n = samples(0.16)
-    x = noise(n, rng, (300, 200)[v], 7500, 2) * decay(n, (0.09, 0.12)[v])
+    n = samples(0.14)
+    x = noise(n, rng, 150, 6000, (3, 4)[v]) * decay(n, (0.1, 0.12)[v]) + tone(line(n, 190)) * decay(n, 0.06)
     return x * line(n, [(0, 0.2), (0.01, 1), (1, 1)])
 
 
@@ -469,9 +481,9 @@ def _telephone(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _hammer(v: int, rng: np.random.Generator) -> Wave:
-    s = (1.0, 0.88)[v]
-    x = struck(0.4, [(820 * s, 0.8, 0.22), (1930 * s, 1, 0.3), (3170 * s, 0.8, 0.2), (4630 * s, 0.5, 0.12)])
-    x[:400] += noise(400, rng) * np.linspace(1, 0, 400)
+    s = (1.0, 0.9)[v]
+    x = struck(0.6, [(905 * s, 0.7, 0.5), (1960 * s, 1, 0.7), (3310 * s, 0.8, 0.5), (5020 * s, 0.5, 0.35)])
+    x[:300] += noise(300, rng) * np.linspace(0.8, 0, 300)
     return x
 
 
@@ -545,10 +557,10 @@ def _fire(v: int, rng: np.random.Generator) -> Wave:
 
 
 def _ghost(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 0.85)[v], samples(0.75)
+    s, n = (1.0, 0.88)[v], samples(0.75)
     t = np.arange(n) / RATE
-    f0 = line(n, [(0, 420 * s), (0.5, 820 * s), (1, 500 * s)]) * (1 + 0.03 * np.sin(2 * np.pi * 6.5 * t))
-    x = tone(f0) + 0.12 * tone(2 * f0) + 0.25 * resonate(noise(n, rng), f0, 12)
+    f0 = line(n, [(0, 400 * s), (0.5, 620 * s), (1, 330 * s)]) * (1 + 0.05 * np.sin(2 * np.pi * 6.5 * t))
+    x = voice(f0, [(450, 200, 1), (850, 150, 0.8), (2700, 300, 0.25)], rng, 4, 0.25, 0.004)
     return shaped(x, [(0, 0), (0.35, 1), (0.7, 0.9), (1, 0)])
 
 
@@ -589,7 +601,7 @@ INSTRUMENTS: dict[str, tuple[tuple[int | None, int, int], tuple[int | None, int,
     "saxophone": ((65, 55, 110), (66, 55, 100)),
     "bell": ((14, 62, 110), (14, 62, 80)),
     "star": ((9, 84, 100), (8, 84, 110)),
-    "ferris wheel": ((20, 67, 100), (82, 67, 100)),
+    "ferris wheel": ((82, 67, 110), (82, 67, 75)),
     "drum": ((None, 38, 110), (None, 40, 100)),
 }
 SLOT = 2.0  # seconds from one note to the next

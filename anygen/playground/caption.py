@@ -226,10 +226,10 @@ def noun_phrase(scene: Scene, stream: random.Random, split: str = "train") -> st
         second = f"the {names[1]}" if stream.random() < 0.1 else a(names[1])
         words |= {"a": a(names[0]), "b": second}
         if scene.relation == "left of" and stream.random() < 0.3:
-            return _tidy(pick(TOGETHER, stream, split).format(**words))
+            return tidy(pick(TOGETHER, stream, split).format(**words))
     else:
         words |= dict(zip("abc", map(a, names), strict=True)) | {"list": listed([a(name) for name in names])}
-    return _tidy(pick(NOUN_PHRASES[scene.kind], stream, split).format(**words))
+    return tidy(pick(NOUN_PHRASES[scene.kind], stream, split).format(**words))
 
 
 def _one_words(scene: Scene, name: str, stream: random.Random) -> dict[str, str]:
@@ -241,7 +241,7 @@ def _one_words(scene: Scene, name: str, stream: random.Random) -> dict[str, str]
     return {"thing": a(said), "thing_bare": said, "at": "" if place == "middle" and stream.random() < 0.5 else where}
 
 
-def _tidy(text: str) -> str:
+def tidy(text: str) -> str:
     """Without the doubled spaces and stray commas that empty words leave."""
     text = re.sub(r"\s+", " ", text)
     return re.sub(r"( ?,)+", ",", text).replace(",:", ":").strip(" ,")

@@ -1,9 +1,11 @@
-"""A sampled chat: messages of text and scenes, and the facts by which its answers are judged."""
+"""A sampled chat: messages of text, scenes and clips, and the facts by which its answers are judged."""
 
+import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from anygen.playground.caption import caption
+from anygen.playground.caption import caption, casual
+from anygen.playground.clip import Clip
 from anygen.playground.scene import Scene
 from anygen.playground.word import sentence
 
@@ -13,10 +15,11 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chat:
-    """Messages as `{"role", "content": [parts]}`; an image part holds its scene.
+    """Messages as `{"role", "content": [parts]}`; an image part holds its scene, an audio part its clip.
 
-    In an assistant turn the picture is to be drawn. `facts` say what is right: `scene` or `target` is what is to be
-    told or shown, `accept` the right short answers to the last question, `unknown` the name that must be declined.
+    In an assistant turn the medium is to be made. `facts` say what is right: `scene`, `clip` or `target` is what is to
+    be told or made, `accept` the right short answers to the last question, `unknown` or `unheard` the name of what
+    must be declined.
     """
 
     messages: tuple[Message, ...]
@@ -32,18 +35,34 @@ def image_part(scene: Scene) -> Part:
     return {"type": "image", "scene": scene}
 
 
-def user(*parts: str | Scene) -> Message:
-    """A user's turn from texts and scenes."""
+def audio_part(clip: Clip) -> Part:
+    return {"type": "audio", "clip": clip}
+
+
+def user(*parts: str | Scene | Clip) -> Message:
+    """A user's turn from texts, scenes and clips."""
     return _turn("user", parts)
 
 
-def assistant(*parts: str | Scene) -> Message:
-    """An assistant's turn from texts and scenes."""
+def assistant(*parts: str | Scene | Clip) -> Message:
+    """An assistant's turn from texts, scenes and clips."""
     return _turn("assistant", parts)
 
 
-def _turn(role: str, parts: tuple[str | Scene, ...]) -> Message:
-    return {"role": role, "content": [text_part(p) if isinstance(p, str) else image_part(p) for p in parts]}
+def _turn(role: str, parts: tuple[str | Scene | Clip, ...]) -> Message:
+    return {"role": role, "content": [_part(part) for part in parts]}
+
+
+def _part(value: str | Scene | Clip) -> Part:
+    if isinstance(value, str):
+        return text_part(value)
+    return image_part(value) if isinstance(value, Scene) else audio_part(value)
+
+
+def asked(medium: Scene | Clip, ask: str, stream: random.Random) -> Message:
+    """A user's turn with a picture or a sound and a question, the medium mostly first."""
+    ask = casual(ask, stream)
+    return user(medium, ask) if stream.random() < 0.8 else user(ask, medium)
 
 
 def drawn(scene: Scene) -> Message:
@@ -59,3 +78,8 @@ def told(scene: Scene) -> str:
 def scenes_of(chat: Chat) -> list[Scene]:
     """All pictures of the chat in their order."""
     return [part["scene"] for message in chat.messages for part in message["content"] if part["type"] == "image"]
+
+
+def clips_of(chat: Chat) -> list[Clip]:
+    """All sounds of the chat in their order."""
+    return [part["clip"] for message in chat.messages for part in message["content"] if part["type"] == "audio"]

@@ -1,12 +1,14 @@
-"""Sampled chats of every task, and the same with pictures told in words for a language model that cannot see yet."""
+"""Sampled chats of every task, and the same with media told in words for a language model that has no senses yet."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
+from anygen.playground import sound_dialogue
 from anygen.playground.caption import caption, casual, draw_request, sample_scene_to_draw
-from anygen.playground.chat import Chat, Message, assistant, drawn, told, user
+from anygen.playground.chat import Chat, Message, Part, asked, assistant, drawn, text_part, told, user
 from anygen.playground.edit import edit, sample_edit
+from anygen.playground.hearing import sound_caption
 from anygen.playground.knowledge import world_question
 from anygen.playground.question import describe, is_there, question, scene_to_ask
 from anygen.playground.scene import Scene, sample_scene
@@ -20,15 +22,9 @@ def _drawing(stream: random.Random, split: str) -> Chat:
     return Chat(messages=(user(draw_request(scene, stream, split)), drawn(scene)), task="draw", facts={"target": scene})
 
 
-def _asked(scene: Scene, ask: str, stream: random.Random) -> Message:
-    """A user's turn with a picture and a question, the picture mostly first."""
-    ask = casual(ask, stream)
-    return user(scene, ask) if stream.random() < 0.8 else user(ask, scene)
-
-
 def _captioning(stream: random.Random, split: str) -> Chat:
     scene = sample_scene(stream, split=split)
-    messages = (_asked(scene, describe(stream, split), stream), assistant(told(scene)))
+    messages = (asked(scene, describe(stream, split), stream), assistant(told(scene)))
     return Chat(messages=messages, task="caption", facts={"scene": scene})
 
 
@@ -36,14 +32,14 @@ def _answering(stream: random.Random, split: str) -> Chat:
     scene = scene_to_ask(stream, split)
     kind, (ask, answer, ways) = question(scene, stream, split)
     facts = {"scene": scene, "question": kind, "accept": ways}
-    return Chat(messages=(_asked(scene, ask, stream), assistant(answer)), task="vqa", facts=facts)
+    return Chat(messages=(asked(scene, ask, stream), assistant(answer)), task="vqa", facts=facts)
 
 
 def _finding(stream: random.Random, split: str) -> Chat:
     scene = scene_to_ask(stream, split)
     ask, answer, ways = is_there(scene, stream, split)
     facts = {"scene": scene, "question": "is there", "accept": ways}
-    return Chat(messages=(_asked(scene, ask, stream), assistant(answer)), task="pope", facts=facts)
+    return Chat(messages=(asked(scene, ask, stream), assistant(answer)), task="pope", facts=facts)
 
 
 def _changed(scene: Scene) -> Message:
@@ -53,7 +49,7 @@ def _changed(scene: Scene) -> Message:
 
 def _editing(stream: random.Random, split: str) -> Chat:
     kind, source, ask, target = sample_edit(stream, split)
-    messages = (_asked(source, ask, stream), _changed(target))
+    messages = (asked(source, ask, stream), _changed(target))
     return Chat(messages=messages, task="edit", facts={"edit": kind, "source": source, "target": target})
 
 
@@ -83,7 +79,7 @@ def _talking(stream: random.Random, split: str) -> Chat:
         scene = sample_scene_to_draw(stream, split)
         given = stream.random() < 0.3
         if given:
-            messages = [_asked(scene, describe(stream, split), stream), assistant(told(scene))]
+            messages = [asked(scene, describe(stream, split), stream), assistant(told(scene))]
         else:
             messages = [user(draw_request(scene, stream, split)), drawn(scene)]
         for _ in range(stream.choice((0, 1, 1, 2))):
@@ -112,6 +108,16 @@ SAMPLERS: dict[str, Callable[[random.Random, str], Chat]] = {
     "unknown": _declining,
     "story": _telling,
     "dialogue": _talking,
+    "hear": sound_dialogue.hearing,
+    "sound": sound_dialogue.sounding,
+    "sound_vqa": sound_dialogue.answering,
+    "sound_pope": sound_dialogue.finding,
+    "see": sound_dialogue.seeing,
+    "voice": sound_dialogue.voicing,
+    "repeat": sound_dialogue.repeating,
+    "belong": sound_dialogue.belonging,
+    "unheard": sound_dialogue.declining,
+    "mixed": sound_dialogue.mixing,
 }
 TASKS = tuple(SAMPLERS)
 MIXTURE = {
@@ -124,31 +130,58 @@ MIXTURE = {
     "unknown": 4,
     "story": 7,
     "dialogue": 6,
+    "hear": 12,
+    "sound": 16,
+    "sound_vqa": 14,
+    "sound_pope": 5,
+    "see": 6,
+    "voice": 6,
+    "repeat": 8,
+    "belong": 4,
+    "unheard": 3,
+    "mixed": 4,
 }
+MEDIA = ("image", "audio")
+_AUDIO = TASKS[TASKS.index("hear") :]
 
 
-def sample_chat(stream: random.Random, task: str | None = None, split: str = "train") -> Chat:
-    """A random chat of the task, or of any by MIXTURE; "heldout" takes words and new pictures that are held out."""
+def tasks(media: Collection[str] = MEDIA) -> tuple[str, ...]:
+    """The tasks for a model that sees and draws, and with "audio" in `media` those that need hearing and playing."""
+    return TASKS if "audio" in media else tuple(task for task in TASKS if task not in _AUDIO)
+
+
+def sample_chat(
+    stream: random.Random, task: str | None = None, split: str = "train", media: Collection[str] = MEDIA
+) -> Chat:
+    """A random chat of the task, or of any for these media by MIXTURE.
+
+    `split` "heldout" takes words, new pictures and new sounds that are held out.
+    """
     if task is not None and task not in SAMPLERS:
         raise ValueError(f"no task is called '{task}'; there are {', '.join(SAMPLERS)}")
-    task = task or stream.choices(list(MIXTURE), list(MIXTURE.values()))[0]
+    if task is None:
+        names = tasks(media)
+        task = stream.choices(names, [MIXTURE[name] for name in names])[0]
     return SAMPLERS[task](stream, split)
 
 
+def _in_words(part: Part) -> Part:
+    if part["type"] == "text":
+        return part
+    return text_part(f"[{caption(part['scene']) if part['type'] == 'image' else sound_caption(part['clip'])}]")
+
+
 def in_words(chat: Chat) -> Chat:
-    """The chat with each picture that the user gives replaced by its caption in brackets; what is drawn stays."""
-    messages = []
-    for message in chat.messages:
-        if message["role"] == "user":
-            parts = [
-                {"type": "text", "text": f"[{caption(part['scene'])}]"} if part["type"] == "image" else part
-                for part in message["content"]
-            ]
-            message = {"role": "user", "content": parts}
-        messages.append(message)
+    """The chat with each medium that the user gives replaced by its caption in brackets; what is made stays."""
+    messages = [
+        {"role": "user", "content": [_in_words(part) for part in message["content"]]}
+        if message["role"] == "user"
+        else message
+        for message in chat.messages
+    ]
     return replace(chat, messages=tuple(messages))
 
 
-def corpus_line(stream: random.Random, split: str = "train") -> Chat:
-    """A chat for training a language model that cannot see: pictures in its prompt are told in words."""
-    return in_words(sample_chat(stream, split=split))
+def corpus_line(stream: random.Random, split: str = "train", media: Collection[str] = MEDIA) -> Chat:
+    """A chat for training a language model that has no senses: media in its prompt are told in words."""
+    return in_words(sample_chat(stream, split=split, media=media))

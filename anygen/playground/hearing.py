@@ -1,13 +1,15 @@
 """What is said of sounds: the canonical caption of a clip, the many other ways to say it, and the reading of both."""
 
+import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from anygen.playground.caption import casual, tidy
 from anygen.playground.clip import Clip
-from anygen.playground.sound import INDEX, SOUNDS, sound_of
-from anygen.playground.things import THINGS
-from anygen.playground.word import NUMBERS, plural_of, sentence
+from anygen.playground.sound import INDEX, SOUNDS, Sound, sound_of
+from anygen.playground.things import THINGS, thing
+from anygen.playground.word import NUMBERS, a, called, pick, plural_of, sentence
 
 COUNT_WORDS = {1: ("once", "one time"), 2: ("twice", "two times"), 3: ("three times",), 4: ("four times",)}
 TEMPO_WORDS = {"slow": ("slow", "slowly", "at a slow pace"), "fast": ("fast", "quickly", "in quick succession")}
@@ -17,6 +19,7 @@ DIRECTION_WORDS = {
 }
 FAR_WORDS = ("far away", "in the distance", "from afar", "at a distance")
 NEAR_WORDS = ("near", "close by", "nearby")
+EXAMPLES = "a dog, a bell or a train"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,8 +104,9 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
         for name in (item.plural, *map(plural_of, item.synonyms), *item.synonyms, item.name):
             lexicon[_words(name)] = ("thing", item.name)
     for sound in SOUNDS:
-        for name in (*sound.aliases, sound.heard):
-            lexicon[_words(name)] = ("thing", sound.thing)
+        lexicon |= {_words(name): ("thing", sound.thing) for name in sound.aliases}
+        if sound.heard != a(sound.thing):
+            lexicon[_words(sound.heard)] = ("thing", sound.thing)
     return lexicon
 
 
@@ -148,3 +152,172 @@ def parse_sound(text: str) -> SoundFacts | None:
     tempo = said.get("tempo") if count > 1 else None
     kind = "times" if count > 1 else "once"
     return SoundFacts(kind=kind, things=tuple(things), count=count, tempo=tempo, loudness=loudness)
+
+
+# --- other words
+
+# Noun phrases per kind of clip; every fifth is held out (see word.split_part).
+NOUN_PHRASES = {
+    "once": (
+        "{x} {how}",
+        "the sound of {x} {how}",
+        "{doing} {how}",
+        "the noise of {x} {how}",
+        "{doing}, {how}",
+        "the sound of {x}, {how}",
+        "the sound of {doing} {how}",
+        "just {x} {how}",
+        "a single sound of {x}",
+        "what {x} sounds like {how}",
+    ),
+    "times": (
+        "{x} {times} {tempo}",
+        "the sound of {x} {times}, {tempo}",
+        "{doing} {times}, {tempo}",
+        "{x}, {times}, {tempo}",
+        "{times} {x}, {tempo}",
+        "{x} {tempo}, {times}",
+        "the noise of {x} {times}, {tempo}",
+        "{doing} {times} {tempo}",
+        "the sound of {doing} {tempo}, {times}",
+        "{x} that is heard {times}, {tempo}",
+    ),
+    "melody": (
+        "{x} {direction}",
+        "the sound of {x}, {direction}",
+        "a melody of {x} that is {direction}",
+        "notes of {x} {direction}",
+        "a tune of {x}, {direction}",
+        "{x} with its notes {direction}",
+        "a melody of {x}, {direction}",
+        "four notes of {x}, {direction}",
+        "{x} playing notes that are {direction}",
+        "the melody of {x} {direction}",
+    ),
+    "then": (
+        "{a}, then {b}",
+        "{a} and then {b}",
+        "first {a}, then {b}",
+        "{a} followed by {b}",
+        "{b} after {a}",
+        "{doing_a}, then {doing_b}",
+        "{a} before {b}",
+        "the sound of {a}, then {b}",
+        "first {doing_a} and then {doing_b}",
+        "{doing_a} followed by {doing_b}",
+    ),
+    "together": (
+        "{a} and {b} together",
+        "{a} and {b} at the same time",
+        "{a} with {b}",
+        "{doing_a} and {doing_b} together",
+        "{a} together with {b}",
+        "both {a} and {b} at once",
+        "the sound of {a} and {b} together",
+        "{doing_b} and {doing_a} at the same time",
+        "{a} and {b}",
+        "{b} and {a}, together",
+    ),
+}
+
+STATEMENTS = (
+    "{x}.",
+    "I hear {x}.",
+    "You can hear {x}.",
+    "This is {x}.",
+    "It sounds like {x}.",
+    "There is {x}.",
+    "We hear {x}.",
+    "Listen: {x}.",
+    "The recording has {x}.",
+    "Here one hears {x}.",
+)
+
+REQUESTS = (
+    "Let me hear {x}.",
+    "Play {x}.",
+    "I want to hear {x}.",
+    "Can you play {x}?",
+    "Make me hear {x}.",
+    "Please play {x}.",
+    "A recording of {x}, please.",
+    "Can I hear {x}?",
+    "Play me {x}.",
+    "I would love to hear {x}.",
+    "Make an audio clip of {x}.",
+    "I need a recording of {x}.",
+    "Could you play {x}?",
+    "Please let me hear {x}.",
+    "Could you let me hear {x}?",
+    "I want a recording of {x}.",
+    "Record {x}.",
+    "Let us listen to {x}.",
+    "Generate audio of {x}.",
+    "May I hear {x}?",
+    "Play {x} for me.",
+    "I would like to hear {x}.",
+    "Create an audio clip of {x}.",
+    "Audio of {x}, please.",
+    "I want to listen to {x}.",
+    "Give me a recording of {x}.",
+    "Can you let me hear {x}?",
+    "An audio clip of {x}.",
+    "Would you play {x}?",
+    "How about a recording of {x}?",
+)
+
+
+def name_sound(sound: Sound, stream: random.Random) -> str:
+    """What is heard in a user's words: 'a puppy', 'rain on an umbrella', 'the rain'."""
+    if sound.aliases and stream.random() < 0.4:
+        return f"the {stream.choice(sound.aliases)}"
+    plain = a(sound.thing)
+    return a(called(thing(sound.thing), stream)) if sound.heard == plain else sound.heard
+
+
+def _doing(sound: Sound, stream: random.Random) -> str:
+    return f"{a(called(thing(sound.thing), stream))} {sound.doing}"
+
+
+def sound_phrase(clip: Clip, stream: random.Random, split: str = "train") -> str:
+    """A clip in a user's words, with synonyms: 'a puppy barking twice, quickly, in the distance'.
+
+    Once, slow and near are what goes without saying: half of the time or more they are not said.
+    """
+    sounds = [sound_of(name) for name in clip.things]
+    names, doing = [[form(sound, stream) for sound in sounds] for form in (name_sound, _doing)]
+    words = {"x": names[0], "doing": doing[0], "a": names[0], "b": names[-1], "doing_a": doing[0], "doing_b": doing[-1]}
+    words["how"] = stream.choice((*COUNT_WORDS[1], "", ""))
+    if clip.kind == "times":
+        words["times"] = stream.choice((*COUNT_WORDS[len(clip.played)], f"{len(clip.played)} times"))
+        unsaid = clip.tempo == "slow" and stream.random() < 0.5
+        words["tempo"] = "" if unsaid else stream.choice(TEMPO_WORDS[clip.tempo or ""])
+    if clip.direction:
+        words["direction"] = stream.choice(DIRECTION_WORDS[clip.direction])
+    said = pick(NOUN_PHRASES[clip.kind], stream, split).format(**words)
+    if clip.loudness == "far":
+        said = f"{said}{stream.choice((',', ''))} {stream.choice(FAR_WORDS)}"
+    elif stream.random() < 0.1:
+        said = f"{said}, {stream.choice(NEAR_WORDS)}"
+    return tidy(said)
+
+
+def sound_paraphrase(clip: Clip, stream: random.Random, split: str = "train") -> str:
+    """A sentence that says what the canonical caption says, in other words."""
+    return sentence(pick(STATEMENTS, stream, split).format(x=sound_phrase(clip, stream, split)), end="")
+
+
+def sound_request(clip: Clip, stream: random.Random, split: str = "train") -> str:
+    """A request to make the sound."""
+    ask = pick(REQUESTS, stream, split).format(x=sound_phrase(clip, stream, split))
+    return casual(sentence(ask, end=""), stream)
+
+
+def unheard_words(name: str) -> str:
+    """The one answer to a request for the sound of what is not there."""
+    return f"I do not know what {a(name)} sounds like. I can play {EXAMPLES}, for example."
+
+
+def silent_words(name: str) -> str:
+    """The one answer to a request for the sound of a thing that has none."""
+    return f"I know no sound of {a(name)}."

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 
 from anygen.playground.caption import casual
+from anygen.playground.sound import INDEX as AUDIBLE
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 from anygen.playground.unknown import decline, unknown_name
 from anygen.playground.word import NUMBERS, a, article, called, listed, pick, plural_of, sentence
@@ -330,7 +331,8 @@ def _what_is(stream: random.Random, split: str) -> Answered:
 
 def _sound(stream: random.Random, split: str) -> Answered:
     voiced = stream.random() < 0.85
-    item = stream.choice([item for item in THINGS if bool(item.sound) == voiced])
+    silent = [item for item in THINGS if not item.sound and item.name not in AUDIBLE]
+    item = stream.choice([item for item in THINGS if item.sound] if voiced else silent)
     ask = pick(SOUND, stream, split).format(x=a(called(item, stream)))
     if item.sound:
         return _said(ask, f"{a(item.name)} goes {item.sound}", item.sound)

@@ -1,9 +1,26 @@
 """The language of the playground, in one place: captions, requests, chats and the reading of answers."""
 
 from anygen.playground.caption import caption, draw_request, noun_phrase, paraphrase
-from anygen.playground.chat import Chat, scenes_of
-from anygen.playground.dialogue import TASKS, corpus_line, in_words, sample_chat
-from anygen.playground.reading import Facts, answer_right, facts_of, parse_caption, thing_called, unknown_right
+from anygen.playground.chat import Chat, clips_of, scenes_of
+from anygen.playground.dialogue import TASKS, corpus_line, in_words, sample_chat, tasks
+from anygen.playground.hearing import (
+    SoundFacts,
+    parse_sound,
+    sound_caption,
+    sound_facts,
+    sound_paraphrase,
+    sound_request,
+    told_sound,
+)
+from anygen.playground.reading import (
+    Facts,
+    answer_right,
+    facts_of,
+    parse_caption,
+    thing_called,
+    unheard_right,
+    unknown_right,
+)
 from anygen.playground.tale import page_right, story_request
 from anygen.playground.unknown import UNKNOWN, decline
 
@@ -12,8 +29,10 @@ __all__ = [
     "UNKNOWN",
     "Chat",
     "Facts",
+    "SoundFacts",
     "answer_right",
     "caption",
+    "clips_of",
     "corpus_line",
     "decline",
     "draw_request",
@@ -23,9 +42,17 @@ __all__ = [
     "page_right",
     "paraphrase",
     "parse_caption",
+    "parse_sound",
     "sample_chat",
     "scenes_of",
+    "sound_caption",
+    "sound_facts",
+    "sound_paraphrase",
+    "sound_request",
     "story_request",
+    "tasks",
     "thing_called",
+    "told_sound",
+    "unheard_right",
     "unknown_right",
 ]

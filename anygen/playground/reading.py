@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from anygen.playground.clip import Clip
+from anygen.playground.hearing import parse_sound, sound_facts
 from anygen.playground.scene import Scene, place_of
 from anygen.playground.things import SIZES, THINGS
 from anygen.playground.word import (
@@ -201,18 +203,31 @@ def unknown_right(reply: str, name: str) -> bool:
     return words.startswith(f"i do not know how to draw {plain(name)}") and "here it is" not in words
 
 
+def unheard_right(reply: str, name: str) -> bool:
+    """Whether a reply without a sound says that it does not know what `name` sounds like."""
+    words = plain(reply)
+    return words.startswith(f"i do not know what {plain(name)} sounds like") and "here it is" not in words
+
+
 def answer_right(answer: str, facts: dict) -> bool:
     """Whether an answer is right: strict about content, tolerant of case, punctuation and articles.
 
     `facts` are those of a sampled chat: `accept` lists the right answers, `unknown` is a name that must be
-    declined; otherwise the answer is read as a caption of `target` or `scene`.
+    declined, `unheard` one whose sound must be; otherwise the answer is read as a caption of `target`, `scene` or
+    `clip`.
     """
     if "unknown" in facts:
         return unknown_right(answer, facts["unknown"])
+    if "unheard" in facts:
+        return unheard_right(answer, facts["unheard"])
     if "accept" in facts:
         return plain(answer) in {plain(text) for text in facts["accept"]}
+    wanted = facts.get("target") or facts.get("scene") or facts["clip"]
+    if isinstance(wanted, Clip):
+        heard = parse_sound(answer)
+        return heard is not None and heard.agrees(sound_facts(wanted))
     claimed = parse_caption(answer)
-    return claimed is not None and claimed.agrees(facts_of(facts.get("target") or facts["scene"]))
+    return claimed is not None and claimed.agrees(facts_of(wanted))
 
 
 assert set(SIZE_WORDS) == set(SIZES)
