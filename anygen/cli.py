@@ -348,6 +348,11 @@ def evaluate(args: argparse.Namespace) -> int:
         for kind, cell in kinds.items():
             interval = f"[{cell['low']:.3f}, {cell['high']:.3f}]" if "low" in cell else ""
             print(f"  {pair:16} {kind:32} {cell['right']:.3f} {interval} n={cell['n']}")
+    for name, value in figures.get("measures", {}).items():
+        if not isinstance(value, dict):
+            print(f"  {name}: {value}")
+    if ear := figures.get("ear"):
+        print(f"  the ear itself: {ear['accuracy']:.3f} on {ear['n']} clean clips")
     if judge := figures.get("judge"):
         print(f"  the judge itself: {judge['accuracy']:.3f} on {judge['n']} clean renders")
     return 0

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,8 +65,6 @@ def test_pope_by_hand() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
 def test_pope_against_torchmetrics(pairs: list[tuple[bool, bool]]) -> None:
     classification = pytest.importorskip("torchmetrics.functional.classification")
-    import torch
-
     answers, truths = map(list, zip(*pairs, strict=True))
     ours = metrics.pope(answers, truths)
     said, true = torch.tensor(answers).int(), torch.tensor(truths).int()
@@ -106,8 +105,6 @@ def test_psnr() -> None:
 
 def test_psnr_against_torchmetrics() -> None:
     functional = pytest.importorskip("torchmetrics.functional.image")
-    import torch
-
     stream = np.random.default_rng(0)
     a, b = (stream.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(2))
     theirs = functional.peak_signal_noise_ratio(torch.tensor(a).float(), torch.tensor(b).float(), data_range=255.0)
@@ -117,3 +114,63 @@ def test_psnr_against_torchmetrics() -> None:
 def test_spread() -> None:
     assert metrics.spread([1.0, 2.0, 3.0]) == {"median": 2.0, "p95": 2.9, "n": 3}
     assert metrics.spread([])["median"] is None
+
+
+def test_stft_distance_of_a_scaled_copy_is_known() -> None:
+    noise = torch.randn(3, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    assert metrics.stft_distance(noise, noise).tolist() == [0, 0, 0]
+    halves = metrics.stft_distance(noise, noise / 2)
+    assert halves.tolist() == pytest.approx([0.5 + math.log(2)] * 3, rel=1e-3)  # nothing here is near the floor
+    doubled = metrics.stft_distance(noise, 2 * noise)
+    assert doubled.tolist() == pytest.approx([1 + math.log(2)] * 3, rel=1e-3)
+    assert metrics.stft_distance(noise, -noise).max() < 1e-4  # magnitudes only
+
+
+def test_stft_distance_of_silence() -> None:
+    silence, noise = torch.zeros(1, 8000), torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    assert metrics.stft_distance(silence, silence).item() == 0
+    assert 4 < metrics.stft_distance(noise, silence).item() < math.inf
+    with pytest.raises(ValueError, match=r"\(1, 8000\) with \(1, 4000\)"):
+        metrics.stft_distance(silence, noise[:, :4000])
+
+
+def test_stft_distance_rows_are_alone() -> None:
+    stream = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(4, 9000, generator=stream) for _ in range(2))
+    alone = [metrics.stft_distance(x[None], y[None]).item() for x, y in zip(a, b, strict=True)]
+    assert metrics.stft_distance(a, b).tolist() == pytest.approx(alone, rel=1e-5)
+
+
+def with_moments(mean: list[float], deviation: list[float]) -> np.ndarray:
+    """Points with exactly this mean, these standard deviations and no correlation: [2 ** width, width]."""
+    signs = np.array(np.meshgrid(*[(-1, 1)] * len(mean))).reshape(len(mean), -1).T
+    return np.array(mean) + signs * np.array(deviation) * math.sqrt((len(signs) - 1) / len(signs))
+
+
+def test_frechet_known_answers() -> None:
+    a, b = with_moments([0, 0, 0], [1, 2, 3]), with_moments([3, 4, 0], [2, 2, 1])
+    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert metrics.frechet(a, a + [3, 4, 0]) == pytest.approx(25)
+    assert metrics.frechet(a, b) == pytest.approx(25 + 1 + 0 + 4)  # sum of (s - t)^2 where covariances commute
+    assert metrics.frechet(np.zeros((4, 2)), np.ones((2, 2))) == pytest.approx(2)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    assert metrics.frechet(a @ turn, b @ turn) == pytest.approx(30)
+
+
+def test_frechet_against_scipy() -> None:
+    linalg = pytest.importorskip("scipy.linalg")
+    stream = np.random.default_rng(0)
+    a, b = (stream.normal(size=(200, 6)) @ stream.normal(size=(6, 6)) for _ in range(2))
+    s, t = np.cov(a.T), np.cov(b.T)
+    theirs = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s + t - 2 * linalg.sqrtm(s @ t).real)
+    assert metrics.frechet(a, b) == pytest.approx(float(theirs), rel=1e-6)
+    with pytest.raises(ValueError, match=r"\(200, 6\) with \(200, 5\)"):
+        metrics.frechet(a, b[:, :5])
+
+
+def test_recall_at_one() -> None:
+    gallery = np.eye(3)
+    queries = np.array([[0.9, 0.1, 0], [0.6, 0.5, 0], [0, 0.2, 0.8]])
+    assert metrics.recall_at_one(queries, gallery, [0, 1, 2]) == [True, False, True]
+    with pytest.raises(ValueError, match="2 truths for 3 queries"):
+        metrics.recall_at_one(queries, gallery, [0, 1])

@@ -11,11 +11,12 @@ from typing import Any
 from anygen.error import AnyGenError
 from anygen.evaluation.metrics import share, spread
 from anygen.evaluation.sheet import sheet
-from anygen.media import Image, Text, messages
+from anygen.media import Audio, Image, Text, messages
 
 BATCH = 32
 TIMED = 12  # requests of a cell that are asked again one by one, for their seconds
 SHOWN = 64  # pictures on a contact sheet
+PLOT = (128, 128)  # pixels of a sound on it
 
 Progress = Callable[[str, int, int], None]
 
@@ -109,7 +110,7 @@ def time_cells(engine: Any, cases: Sequence[Case]) -> dict[str, dict]:
 
 
 def keep(results: Sequence[Result], folder: Path) -> None:
-    """Write items.jsonl, every picture of requests and answers, and a contact sheet for each cell."""
+    """Write items.jsonl, every picture and sound of requests and answers, and a contact sheet for each cell."""
     (folder / "media").mkdir(parents=True, exist_ok=True)
     with (folder / "items.jsonl").open("w", encoding="utf-8") as out:
         for number, result in enumerate(results):
@@ -148,13 +149,16 @@ def _written(values: Sequence[Any], folder: Path, stem: str) -> list[dict[str, s
 
 
 def contact_sheet(results: Sequence[Result], most: int = SHOWN) -> Any:
-    """The pictures of answers, or else of requests, with what was wanted, bordered by right or wrong; None if none."""
+    """The media of answers, or else of requests, with what was wanted, bordered by right or wrong; None if none.
+
+    A sound is shown by its waveform and spectrogram.
+    """
     pictures, captions, right = [], [], []
     for result in results:
-        answered = list(result.reply.images) if result.reply is not None else []
-        asked = [part for message in messages(result.case.request) for part in message.parts if isinstance(part, Image)]
-        for image in answered or asked[-1:]:
-            pictures.append(image.pixels)
+        answered = [part.value for part in result.reply or () if isinstance(part.value, Image | Audio)]
+        asked = [part for message in messages(result.case.request) for part in message.parts]
+        for medium in answered or [part for part in asked if isinstance(part, Image | Audio)][-1:]:
+            pictures.append(medium.pixels if isinstance(medium, Image) else medium.plot(*PLOT).pixels)
             said = f" > {result.reply.text}" if result.reply is not None and not answered else ""
             captions.append(result.case.expected + said)
             right.append(next(iter(result.outcome.rows.values())))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import cycle
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import torch
 
 from anygen.evaluation.case import Case, Outcome
+from anygen.evaluation.ear import Ear, Heard
 from anygen.evaluation.judge import Judge, Seen, Verdict, shows
 from anygen.evaluation.metrics import says_yes
-from anygen.media import Image, Text
+from anygen.media import Audio, Image, Text
+from anygen.mel import RATE, SAMPLES
 from anygen.playground.chat import drawn, user
+from anygen.playground.clip import Clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.language import (
     Chat,
@@ -25,16 +29,36 @@ from anygen.playground.language import (
     parse_caption,
     sample_chat,
 )
+from anygen.playground.mixer import Mixer
 from anygen.playground.scene import Scene, sample_scene
 
 NEAR = 0.15  # how far an untouched thing may move in an edit, as a share of the canvas
 
 
 class World:
-    """What the checks need: a compositor for what is asked, and the judge for what is answered."""
+    """What the checks need: a compositor and a mixer for what is asked, the judge and the ear for what is answered."""
 
     def __init__(self, size: int = 64) -> None:
         self.compositor, self.judge = Compositor(size), Judge()
+
+    @cached_property
+    def mixer(self) -> Mixer:
+        """Made when the first sound is asked for."""
+        return Mixer()
+
+    @cached_property
+    def ear(self) -> Ear:
+        """Made when the first sound is answered."""
+        return Ear()
+
+    def play(self, clip: Clip) -> Audio:
+        """The clip as a sound."""
+        return Audio(self.mixer.render([clip])[0].numpy(), RATE)
+
+    def hear(self, audio: Audio) -> Heard:
+        """What the ear hears in the first four seconds."""
+        samples = audio.mono().resample(RATE).samples[:, :SAMPLES]
+        return self.ear.listen(torch.from_numpy(np.array(samples)))[0]
 
     def draw(self, scene: Scene) -> Image:
         """The scene as a picture."""
@@ -45,10 +69,13 @@ class World:
         return self.judge.look(torch.from_numpy(np.array(image.pixels)).permute(2, 0, 1)[None])[0]
 
     def values(self, message: dict[str, Any]) -> tuple[Any, ...]:
-        """A sampled message's parts, scenes drawn."""
-        return tuple(
-            Text(part["text"]) if part["type"] == "text" else self.draw(part["scene"]) for part in message["content"]
-        )
+        """A sampled message's parts, scenes drawn and clips played."""
+        return tuple(self._value(part) for part in message["content"])
+
+    def _value(self, part: dict[str, Any]) -> Any:
+        if part["type"] == "text":
+            return Text(part["text"])
+        return self.draw(part["scene"]) if part["type"] == "image" else self.play(part["clip"])
 
     def request(self, chat: Chat) -> list[dict[str, Any]]:
         """The chat without its last answer."""
@@ -65,28 +92,31 @@ def describe(verdict: Verdict) -> str:
     return ", ".join([*things, verdict.backdrop or "no backdrop"])
 
 
-def _said(chat: Chat) -> str:
+def said(chat: Chat) -> str:
+    """The words of the chat's last answer."""
     return " ".join(part["text"] for part in chat.messages[-1]["content"] if part["type"] == "text")
 
 
-def _only_text(reply: Any) -> bool:
+def only_text(reply: Any) -> bool:
+    """Whether a reply holds no medium."""
     return all(part.type == "text" for part in reply)
 
 
-def _answered(facts: dict, row: str, *more: str) -> Callable[[Any], Outcome]:
+def answered(facts: dict, row: str, *more: str) -> Callable[[Any], Outcome]:
     """The text is right, and there is nothing else."""
 
     def check(reply: Any) -> Outcome:
-        right = _only_text(reply) and answer_right(reply.text, facts)
+        right = only_text(reply) and answer_right(reply.text, facts)
         return Outcome(rows=dict.fromkeys((row, *more), right), saw=reply.text, values={"answer": reply.text})
 
     return check
 
 
-def _case(world: World, stream: random.Random, cell: str, chat: Chat, check: Callable[[Any], Outcome]) -> Case:
+def case(world: World, stream: random.Random, cell: str, chat: Chat, check: Callable[[Any], Outcome]) -> Case:
+    """A sampled chat as a case: its last answer is what is right, what comes before is asked."""
     answer = world.values(chat.messages[-1])
     seed = stream.getrandbits(31)
-    return Case(cell=cell, request=world.request(chat), expected=_said(chat), answer=answer, seed=seed, check=check)
+    return Case(cell=cell, request=world.request(chat), expected=said(chat), answer=answer, seed=seed, check=check)
 
 
 # --- text to text
@@ -96,7 +126,7 @@ def text_to_text(world: World, stream: random.Random, split: str) -> Iterator[Ca
     """Questions about the world, and things that must be declined."""
     for task, row in cycle((("world", "world"), ("world", "world"), ("unknown", "unknown thing"))):
         chat = sample_chat(stream, task, split)
-        yield _case(world, stream, "text->text", chat, _answered(chat.facts, row))
+        yield case(world, stream, "text->text", chat, answered(chat.facts, row))
 
 
 # --- text to image
@@ -128,7 +158,7 @@ def text_to_image(world: World, stream: random.Random, split: str) -> Iterator[C
     for kind in cycle(("one", "pair", "count", "one", "pair", "three")):
         scene = sample_scene(stream, kind, split)
         messages = (user(draw_request(scene, stream, split)), drawn(scene))
-        yield _case(world, stream, "text->image", Chat(messages=messages, task="draw"), _drawn(world, scene))
+        yield case(world, stream, "text->image", Chat(messages=messages, task="draw"), _drawn(world, scene))
 
 
 # --- image to text
@@ -138,7 +168,7 @@ def captions(world: World, stream: random.Random, split: str, row: str = "captio
     """Pictures to describe: each fact that the canonical caption states, and all of them."""
     while True:
         chat = sample_chat(stream, "caption", split)
-        yield _case(world, stream, "image->text", chat, _captioned(chat.facts["scene"], row, stream, split))
+        yield case(world, stream, "image->text", chat, _captioned(chat.facts["scene"], row, stream, split))
 
 
 CLAIMS: dict[str, Callable[[Facts], Any]] = {
@@ -157,7 +187,7 @@ def _captioned(scene: Scene, row: str, stream: random.Random, split: str) -> Cal
 
     def check(reply: Any) -> Outcome:
         said = parse_caption(reply.text)
-        rows = {"all right": said is not None and said.agrees(truth) and _only_text(reply)}
+        rows = {"all right": said is not None and said.agrees(truth) and only_text(reply)}
         rows |= {name: said is not None and part(said) == part(truth) for name, part in parts.items()}
         rows = {row + name: right for name, right in rows.items()}
         return Outcome(rows=rows, saw=reply.text, values={"answer": reply.text, "references": references})
@@ -169,22 +199,22 @@ def questions(world: World, stream: random.Random, split: str) -> Iterator[Case]
     """Questions about pictures, by kind and together."""
     while True:
         chat = sample_chat(stream, "vqa", split)
-        check = _answered(chat.facts, "question", f"question: {chat.facts['question']}")
-        yield _case(world, stream, "image->text", chat, check)
+        check = answered(chat.facts, "question", f"question: {chat.facts['question']}")
+        yield case(world, stream, "image->text", chat, check)
 
 
 def presence(world: World, stream: random.Random, split: str) -> Iterator[Case]:
     """POPE: is there a thing, half of the time there is."""
     while True:
         chat = sample_chat(stream, "pope", split)
-        truth = says_yes(_said(chat))
+        truth = says_yes(said(chat))
 
         def check(reply: Any, truth: bool | None = truth) -> Outcome:
             said = says_yes(reply.text)
-            rows = {"is there: yes or no": said is truth and _only_text(reply)}
+            rows = {"is there: yes or no": said is truth and only_text(reply)}
             return Outcome(rows=rows, saw=reply.text, values={"said": said, "truth": truth})
 
-        yield _case(world, stream, "image->text", chat, check)
+        yield case(world, stream, "image->text", chat, check)
 
 
 def image_to_text(world: World, stream: random.Random, split: str) -> Iterator[Case]:
@@ -232,7 +262,7 @@ def image_to_image(world: World, stream: random.Random, split: str) -> Iterator[
     while True:
         chat = sample_chat(stream, "edit", split)
         check = _edited(world, chat.facts["edit"], chat.facts["source"], chat.facts["target"])
-        yield _case(world, stream, "image->image", chat, check)
+        yield case(world, stream, "image->image", chat, check)
 
 
 # --- more than one answer, more than one turn
@@ -242,14 +272,14 @@ def dialogues(world: World, stream: random.Random, split: str) -> Iterator[Case]
     """The last question of a conversation that drew, changed and showed pictures."""
     while True:
         chat = sample_chat(stream, "dialogue", split)
-        yield _case(world, stream, "dialogue->text", chat, _answered(chat.facts, "last answer"))
+        yield case(world, stream, "dialogue->text", chat, answered(chat.facts, "last answer"))
 
 
 def stories(world: World, stream: random.Random, split: str) -> Iterator[Case]:
     """Stories: pages of a text and its picture, the hero on each."""
     while True:
         chat = sample_chat(stream, "story", split)
-        yield _case(world, stream, "text->text+image", chat, _told(world, chat.facts["hero"], chat.facts["pages"]))
+        yield case(world, stream, "text->text+image", chat, _told(world, chat.facts["hero"], chat.facts["pages"]))
 
 
 def _told(world: World, hero: str, pages: int) -> Callable[[Any], Outcome]:
@@ -288,4 +318,4 @@ MATRIX: dict[str, tuple[Cell, int]] = {
     "image->text": (image_to_text, 450),
     "image->image": (image_to_image, 240),
 }
-"""The matrix: each cell's cases and how many are asked when nobody says. A new modality adds its cells here."""
+"""The matrix: each cell's cases and how many are asked when nobody says. `sound_cells.py` has those with sound."""

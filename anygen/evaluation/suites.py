@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from anygen.error import ModelError, RequestError
-from anygen.evaluation import cells
+from anygen.evaluation import cells, listening, sound_cells, sound_suites
 from anygen.evaluation.case import Case, Progress, Result, ask, keep, tabulate, time_cells
 from anygen.evaluation.judging import accuracy, examine
 from anygen.evaluation.metrics import caption_scores, pope, psnr, share
@@ -52,7 +52,7 @@ def _pages(results: Sequence[Result]) -> dict[str, Any]:
 
 
 ASKED: dict[str, tuple[dict[str, tuple[cells.Cell, int]], Measure]] = {
-    "matrix": (cells.MATRIX, _pope),
+    "matrix": (cells.MATRIX | sound_cells.MATRIX, _pope),
     "vqa": ({"image->text": (cells.questions, 400)}, _no_more),
     "pope": ({"image->text": (cells.presence, 400)}, _pope),
     "caption": ({"image->text": (cells.captions, 400)}, _captions),
@@ -60,8 +60,6 @@ ASKED: dict[str, tuple[dict[str, tuple[cells.Cell, int]], Measure]] = {
     "story": ({"text->text+image": (cells.stories, 60)}, _pages),
 }
 """Suites that ask a model: cells with how many requests each asks when nobody says, and figures beside the table."""
-
-SUITES = (*ASKED, "vae", "judge")
 
 
 def evaluate(
@@ -89,16 +87,19 @@ def evaluate(
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
     progress = progress or (_report if sys.stderr.isatty() else None)
-    if suite == "judge":
-        name, figures = "none", _judge(limit, seed, split, folder)
+    if suite in ALONE:
+        name, figures = "none", ALONE[suite](None, limit, seed, split, folder)
     else:
         engine = model if hasattr(model, "generate_batch") else _load(model)
         name = str(getattr(engine, "name", type(engine).__name__))
-        if suite == "vae":
-            figures = _vae(engine, limit, seed, split, folder)
+        if suite in PARTS:
+            figures = PARTS[suite](engine, limit, seed, split, folder)
         else:
             figures = _ask(suite, engine, limit, seed, split, folder, progress)
-            figures["judge"] = accuracy(JUDGED if limit is None else min(JUDGED, 4 * limit), seed, split)
+            clean = JUDGED if limit is None else min(JUDGED, 4 * limit)
+            figures["judge"] = accuracy(clean, seed, split)
+            if any(cell.endswith("audio") for cell in figures["cells"]):
+                figures["ear"] = listening.accuracy(clean, seed, split)
     command = f"anygen eval {suite} --seed {seed}" + (f" --limit {limit}" if limit is not None else "")
     figures = {"suite": suite, "model": name, "split": split, "seed": seed, **figures, "command": command, **machine()}
     if folder:
@@ -178,7 +179,7 @@ def _can(engine: Any, cell: str) -> bool:
     return all(set(wanted) <= set(has) for wanted, has in needed)
 
 
-def _judge(limit: int | None, seed: int, split: str, folder: Path | None) -> dict[str, Any]:
+def _judge(engine: Any, limit: int | None, seed: int, split: str, folder: Path | None) -> dict[str, Any]:
     table, mistakes, speed = examine(limit or JUDGED, seed, split)
     if folder:
         lines = [
@@ -225,3 +226,12 @@ def _vae(engine: Any, limit: int | None, seed: int, split: str, folder: Path | N
     table = {"image->latents->image": {"everything still seen": share(right)}}
     psnr_figures = {name: round(value, 3) for name, value in measured.items()} | {"n": len(figures), "unit": "dB"}
     return {"cells": table, "seconds": {}, "measures": {"psnr": psnr_figures}}
+
+
+PARTS = sound_suites.SOUND_SUITES | {"vae": _vae}
+"""Suites that measure parts of a model, from (engine, limit, seed, split, folder)."""
+
+ALONE = {"judge": _judge, "ear": sound_suites.ear}
+"""Suites that measure the judges and need no model."""
+
+SUITES = (*ASKED, *PARTS, *ALONE)
