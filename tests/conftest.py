@@ -19,3 +19,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anygen.testing import tiny_model
 
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model that reads and writes pictures and sounds."""
+    from anygen.testing import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny-sound", context=1024, media=("image", "audio"))

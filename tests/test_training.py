@@ -141,21 +141,24 @@ def test_a_checkpoint_of_another_width_is_refused(tmp_path: Path) -> None:
     ],
     ids=["stage1", "stage2", "stage3"],
 )
-def test_what_is_frozen_stays_bit_identical(tiny: Path, tmp_path: Path, mixture: dict, train: set) -> None:
-    model = AnyGenModel.load(tiny)
+@pytest.mark.parametrize("media", ["tiny", "tiny_sound"])
+def test_what_is_frozen_stays_bit_identical(
+    media: str, tmp_path: Path, mixture: dict, train: set, request: pytest.FixtureRequest
+) -> None:
+    model = AnyGenModel.load(request.getfixturevalue(media))
     names, diffusion = 0.1 * ("input" in train), 0.1 * ("output" in train)
-    stage = AlignmentStage("stage", model, mixture, train, length=700, rank=2, names=names, diffusion=diffusion)
-    generator = model.generator("image")
+    stage = AlignmentStage(
+        "stage", model, mixture, train, length=900, rank=2, names=names, diffusion=diffusion, pool=32
+    )
+    generators = [part for modality in model.writes for part in model.generator(modality).modules()]
     frozen = {name: p.detach().clone() for name, p in stage.named_parameters() if not p.requires_grad}
-    frozen |= {
-        f"generator.{i}.{n}": t.clone() for i, m in enumerate(generator.modules()) for n, t in m.state_dict().items()
-    }
+    frozen |= {f"generator.{i}.{n}": t.clone() for i, m in enumerate(generators) for n, t in m.state_dict().items()}
     rows = model.llm.get_input_embeddings().weight.detach().clone()
     before = {name: p.detach().clone() for name, p in stage.named_parameters() if p.requires_grad}
     stage.sample = lambda folder, step: {}  # type: ignore[method-assign]
-    fit(stage, FitOptions(steps=2, batch=2, rate=1e-2, warmup=1, precision="no"), tmp_path)
+    fit(stage, FitOptions(steps=3, batch=2, rate=1e-2, warmup=1, precision="no"), tmp_path)
     now = dict(stage.named_parameters())
-    now |= {f"generator.{i}.{n}": t for i, m in enumerate(generator.modules()) for n, t in m.state_dict().items()}
+    now |= {f"generator.{i}.{n}": t for i, m in enumerate(generators) for n, t in m.state_dict().items()}
     for name, tensor in frozen.items():
         assert torch.equal(tensor, now[name]), name
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, now[name])}
@@ -163,7 +166,7 @@ def test_what_is_frozen_stays_bit_identical(tiny: Path, tmp_path: Path, mixture:
         mark = {"input": "input_projectors", "output": "output_projectors", "signals": "embed_tokens", "lora": "lora_B"}
         assert any(mark[part] in name for name in changed), part
     if "signals" in train:
-        mask = model.signal_parameter_mask(["image"])
+        mask = model.signal_parameter_mask(model.writes)
         weight = model.llm.get_input_embeddings().weight
         assert torch.equal(weight[~mask], rows[~mask])
         assert not torch.equal(weight[mask], rows[mask])

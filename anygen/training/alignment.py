@@ -105,7 +105,8 @@ class AlignmentStage(nn.Module):
     ) -> None:
         super().__init__()
         self.names_weight = names
-        self.name, self.model, self.mixture, self.train_parts = name, model, dict(mixture), train
+        self.name, self.model, self.train_parts = name, model, train
+        self.mixture = mixture_for(mixture, {*model.reads, *model.writes})
         self.length, self.words = length, words
         self.condition_weight, self.diffusion_weight = condition, diffusion
         self.data = data
@@ -252,7 +253,7 @@ class AlignmentStage(nn.Module):
         stream = random.Random("answers")
         right: dict[str, list[bool]] = {}
         lines = []
-        for task in [task for task in self.mixture if task not in ("story", "dialogue")] * 24:
+        for task in [task for task in self.mixture if task not in ("story", "dialogue", "mixed")] * 24:
             chat = sample_chat(stream, task, "heldout")
             text = answer(self.model, chat, self.senses)
             right.setdefault(task, []).append(answer_right(text.split(":", 1)[-1], chat.facts))

@@ -30,7 +30,13 @@ def build_vocoder(channels: int = 128) -> Any:
         resblock_dilation_sizes=[[1, 3], [1, 3]],
         normalize_before=False,
     )
-    return SpeechT5HifiGan(config)
+    vocoder = SpeechT5HifiGan(config)
+    for module in vocoder.modules():  # the class's own start is for hundreds of channels: so few would stay silent
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            fan = module.weight[0].numel() if isinstance(module, nn.Conv1d) else module.weight[:, 0].numel()
+            fan = fan // (module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1)
+            nn.init.normal_(module.weight, std=fan**-0.5)
+    return vocoder
 
 
 def spectral_loss(made: Tensor, wanted: Tensor) -> Tensor:
@@ -38,13 +44,16 @@ def spectral_loss(made: Tensor, wanted: Tensor) -> Tensor:
     total = made.new_zeros(())
     for window, hop in RESOLUTIONS:
         taper = torch.hann_window(window, device=made.device)
-        a, b = (
-            torch.stft(wave, window, hop, window=taper, return_complex=True).abs().clamp_min(1e-5)
-            for wave in (made, wanted)
-        )
+        a, b = (_magnitude(wave, window, hop, taper) for wave in (made, wanted))
         convergence = ((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp_min(1e-2)).mean()
-        total = total + convergence + (a.clamp_min(1e-4).log() - b.clamp_min(1e-4).log()).abs().mean()
+        total = total + convergence + (a.log() - b.log()).abs().mean()
     return total / len(RESOLUTIONS)
+
+
+def _magnitude(wave: Tensor, window: int, hop: int, taper: Tensor) -> Tensor:
+    """Magnitudes with a soft floor of 1e-4, below which silence still has a gradient."""
+    spectrum = torch.view_as_real(torch.stft(wave, window, hop, window=taper, return_complex=True))
+    return (spectrum.square().sum(-1) + 1e-8).sqrt()
 
 
 class VocoderStage(nn.Module):

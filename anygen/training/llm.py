@@ -1,6 +1,7 @@
 """nano's language model, trained from nothing on the playground's chats with every picture told in words."""
 
 import random
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import corpus_line, in_words, sample_chat
+from anygen.playground.dialogue import in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import Vocabulary
 from anygen.template import IGNORE, Rendered, render
@@ -27,6 +28,16 @@ MIXTURE = {
     "unknown": 7,
     "story": 4,
     "dialogue": 5,
+    "hear": 5,
+    "sound": 14,
+    "sound_vqa": 14,
+    "sound_pope": 8,
+    "see": 4,
+    "voice": 4,
+    "repeat": 8,
+    "belong": 6,
+    "unheard": 4,
+    "mixed": 4,
 }
 """More of what is hard to learn from few tokens, such as comparing, and less of what is only copied."""
 
@@ -95,22 +106,34 @@ class LLMStage(nn.Module):
 
     name = "llm"
 
-    def __init__(self, tokenizer: Any, sizes: LLMSizes, length: int = 192, rest: float = 0.1) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        sizes: LLMSizes,
+        length: int = 192,
+        rest: float = 0.1,
+        media: Collection[str] = ("image", "audio"),
+    ) -> None:
         super().__init__()
         self.tokenizer, self.length, self.rest = tokenizer, length, rest
+        self.mixture = {task: weight for task, weight in MIXTURE.items() if task in tasks(media)}
         self.llm = build_llm(len(tokenizer), sizes, tokenizer)
         self.vocabulary = Vocabulary.resolve(tokenizer, SIGNALS)
 
     def render(self, chat: Chat, answer: bool = False) -> Rendered:
         return render(chat.messages, self.tokenizer, self.vocabulary, {}, answer=answer)
 
+    def chat(self, stream: random.Random, split: str = "train") -> Chat:
+        """A chat of the mixture with what is given told in words."""
+        task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
+        return in_words(sample_chat(stream, task, split))
+
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|llm")
         chats: list[Rendered] = []
         total = 0
         while total < 1.1 * size * self.length:
-            task = stream.choices(list(MIXTURE), list(MIXTURE.values()))[0]
-            chats.append(self.render(in_words(sample_chat(stream, task))))
+            chats.append(self.render(self.chat(stream)))
             total += len(chats[-1].ids)
         return pack(chats, size, self.length, self.vocabulary.pad)
 
@@ -131,8 +154,8 @@ class LLMStage(nn.Module):
         right: dict[str, list[bool]] = {}
         lines = []
         while sum(map(len, right.values())) < 160:
-            chat = corpus_line(stream, "heldout")
-            if len(chat.messages) != 2 or chat.task in ("story", "dialogue"):
+            chat = self.chat(stream, "heldout")
+            if len(chat.messages) != 2 or chat.task in ("story", "dialogue", "mixed"):
                 continue
             text = self.answer(chat)
             right.setdefault(chat.task, []).append(answer_right(text, chat.facts))

@@ -106,7 +106,7 @@ class Run:
 
         r = self.recipe
         sizes = LLMSizes(width=r.llm_width, depth=r.llm_depth, heads=r.llm_heads, inner=r.llm_inner)
-        stage = LLMStage(self.tokenizer(), sizes)
+        stage = LLMStage(self.tokenizer(), sizes, media=r.media)
         if not self._fit(stage, folder, "llm"):
             return False
         stage.llm.save_pretrained(folder / "part")
@@ -331,33 +331,31 @@ class Run:
         )
 
     def _stage1(self, folder: Path) -> bool:
-        from anygen.training.alignment import STAGE_1, mixture_for
+        from anygen.training.alignment import STAGE_1
 
-        return self._align(
-            folder, "stage1", None, mixture_for(STAGE_1, self.recipe.media), {"input"}, names=self.recipe.names
-        )
+        return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
-        from anygen.training.alignment import STAGE_2, mixture_for
+        from anygen.training.alignment import STAGE_2
 
         return self._align(
             folder,
             "stage2",
             "stage1",
-            mixture_for(STAGE_2, self.recipe.media),
+            STAGE_2,
             {"output", "signals"},
             words=1.0,
             diffusion=self.recipe.diffusion,
         )
 
     def _stage3(self, folder: Path) -> bool:
-        from anygen.training.alignment import STAGE_3, mixture_for
+        from anygen.training.alignment import STAGE_3
 
         return self._align(
             folder,
             "stage3",
             "stage2",
-            mixture_for(STAGE_3, self.recipe.media),
+            STAGE_3,
             {"input", "output", "signals", "lora"},
             words=0.1,
             names=self.recipe.names,
