@@ -14,7 +14,7 @@ from anygen.playground.clip import sample_clip
 from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
 from anygen.training.audio_vae import mel_sheet, to_mel
-from anygen.training.image_generator import TIMESTEPS, build_scheduler
+from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
 
@@ -177,7 +177,7 @@ class AudioGeneratorStage(nn.Module):
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1)
         noise = torch.randn(latents.shape, generator=rng, device=latents.device)
-        sigma = torch.sigmoid(torch.randn(len(latents), generator=rng, device=latents.device) + 0.1)
+        sigma = noise_levels(len(latents), rng, latents.device)
         level = sigma.view(-1, 1, 1, 1)
         noisy = (1 - level) * latents + level * noise
         predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=None, class_labels=condition).sample

@@ -106,17 +106,21 @@ def build_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> An
     return pipeline
 
 
+def noise_levels(count: int, rng: torch.Generator, device: torch.device) -> Tensor:
+    """Logit-normal sigmas [count], as in Stable Diffusion 3, but about 0.73: what stands where is decided near 1."""
+    return torch.sigmoid(torch.randn(count, generator=rng, device=device) + 1.0)
+
+
 def flow_loss(
     unet: Any, latents: Tensor, condition: Tensor, rng: torch.Generator, weight: Tensor | None = None
 ) -> Tensor:
     """Flow matching (arXiv 2210.02747): x_sigma = (1 - sigma) x + sigma e, the UNet predicts e - x.
 
-    `latents` [batch, channels, height, width] are scaled; sigma is logit-normal as in Stable Diffusion 3. `weight`
-    [batch, 1, height, width] with mean 1 says what of the picture counts how much.
+    `latents` [batch, channels, height, width] are scaled. `weight` [batch, 1, height, width] with mean 1 says what of the
+    picture counts how much.
     """
     noise = torch.randn(latents.shape, generator=rng, device=latents.device)
-    sigma = torch.sigmoid(torch.randn(len(latents), generator=rng, device=latents.device) + 0.1)
-    sigma = sigma.view(-1, 1, 1, 1)
+    sigma = noise_levels(len(latents), rng, latents.device).view(-1, 1, 1, 1)
     noisy = (1 - sigma) * latents + sigma * noise
     predicted = unet(noisy, sigma.flatten() * TIMESTEPS, encoder_hidden_states=condition).sample
     squared = (predicted.float() - (noise - latents)).square()
