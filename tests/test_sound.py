@@ -190,7 +190,7 @@ def test_the_bits_are_known() -> None:
     """Integer maths: the same on every machine. The digest changes with the bank only."""
     stream = random.Random(5)
     mixed = Mixer().render([sample_clip(stream, kind) for kind in KINDS for _ in range(4)])
-    assert hashlib.sha256(mixed.numpy().tobytes()).hexdigest()[:16] == "DIGEST"
+    assert hashlib.sha256(mixed.numpy().tobytes()).hexdigest()[:16] == "554e50b60adcf1f4"
 
 
 def test_mixing_leaves_the_random_state_alone() -> None:
@@ -208,8 +208,9 @@ def test_far_is_quieter_and_duller_than_near() -> None:
         )
         power = [x.double().square().sum() for x in (near, far)]
         assert 6 < 10 * torch.log10(power[0] / power[1]) < 26, sound.thing
-        high = [torch.fft.rfft(x.double()).abs().square()[4 * 5000 :].sum() for x in (near, far)]
-        assert high[1] / power[1] < high[0] / power[0], sound.thing
+        spectra = [torch.fft.rfft(x.double()).abs().square() for x in (near, far)]
+        high = [float(spectrum[4 * 5000 :].sum() / spectrum.sum()) for spectrum in spectra]
+        assert high[1] < max(high[0], 1e-4), sound.thing
 
 
 def test_the_mixer_says_what_sounds() -> None:
