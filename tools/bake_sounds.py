@@ -142,9 +142,9 @@ def square(frequency: Wave, duty: float = 0.5) -> Wave:
 
 
 def _dog(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 0.8)[v], samples((0.2, 0.26)[v])
+    s, n = (1.0, 0.87)[v], samples((0.22, 0.26)[v])
     f0 = line(n, [(0, 260 * s), (0.25, 480 * s), (1, 220 * s)])
-    x = voice(f0, [(750 * s, 220, 1), (1500 * s, 300, 0.7), (2600, 500, 0.2)], rng, 3, 0.5, 0.04)
+    x = voice(f0, [(750 * s, 220, 1), (1500 * s, 300, 0.7)], rng, 4, 0.2, 0.02)
     return shaped(x, [(0, 0), (0.08, 1), (0.4, 0.8), (1, 0)])
 
 
