@@ -153,6 +153,7 @@ def parser() -> Parser:
     _seed(sample, default=0)
     sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
     sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
+    sample.add_argument("--without-audio", action="store_true", help="only chats for a model that cannot hear")
     check = kinds.add_parser("check", help="check a data set: format, files, sizes")
     check.set_defaults(run=data_check)
     check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
@@ -364,7 +365,8 @@ def data_sample(args: argparse.Namespace) -> int:
         raise RequestError(f"--n {args.n}: write at least 1 conversation")
     from anygen.playground.dataset import write_dataset
 
-    write_dataset(args.output, args.n, args.seed, args.split, args.size)
+    media = ("image",) if args.without_audio else ("image", "audio")
+    write_dataset(args.output, args.n, args.seed, args.split, args.size, media=media)
     print(args.output)
     return 0
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from anygen.error import DataError
-from anygen.playground.dataset import scene_from_json, scene_to_json, write_dataset
+from anygen.playground.clip import Clip
+from anygen.playground.dataset import clip_from_json, scene_from_json, scene_to_json, write_dataset
 from anygen.playground.scene import Scene
 from anygen.training.data import check, read_chats
 
@@ -30,15 +31,19 @@ def test_a_sampled_set_is_checked_and_read_back(tmp_path: Path) -> None:
     summary = check(folder)
     examples = list(read_chats(folder))
     assert summary.chats == len(examples) == 60
-    assert summary.media == {"image": sum(len(example.media) for example in examples)}
+    parts = [part["type"] for example in examples for part in example.media]
+    assert summary.media == {kind: parts.count(kind) for kind in ("image", "audio")}
     assert str(summary).startswith("60 chats, ")
     for example in examples:
-        pictures = (
-            [] if example.scene is None else example.scene if isinstance(example.scene, list) else [example.scene]
-        )
-        assert len(pictures) == len(example.media)
-        assert all(isinstance(scene_from_json(values), Scene) for values in pictures)
-    assert sorted(path.name for path in folder.iterdir()) == ["data.jsonl", "images"]
+        known = [
+            values if isinstance(values, list) else [values] for values in (example.scene or [], example.clip or [])
+        ]
+        assert [len(values) for values in known] == [
+            sum(part["type"] == kind for part in example.media) for kind in ("image", "audio")
+        ]
+        assert all(isinstance(scene_from_json(values), Scene) for values in known[0])
+        assert all(isinstance(clip_from_json(values), Clip) for values in known[1])
+    assert sorted(path.name for path in folder.iterdir()) == ["data.jsonl", "images", "sounds"]
 
 
 def test_the_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:

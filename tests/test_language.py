@@ -7,7 +7,7 @@ import pytest
 
 from anygen.playground import caption as captions
 from anygen.playground import edit as edits
-from anygen.playground import knowledge, question, tale, unknown
+from anygen.playground import hearing, knowledge, question, sound_dialogue, sound_edit, sound_question, tale, unknown
 from anygen.playground.chat import Chat, scenes_of
 from anygen.playground.dialogue import MIXTURE, TASKS, corpus_line, sample_chat
 from anygen.playground.language import (
@@ -103,7 +103,9 @@ def test_agreement_knows_both_ways_of_a_relation_but_not_another_one() -> None:
 def families() -> list[tuple[str, tuple]]:
     """Every family of templates: tuples of five or more texts, by name."""
     found = [(f"noun phrases {kind}", phrases) for kind, phrases in captions.NOUN_PHRASES.items()]
-    for module in (captions, question, edits, knowledge, unknown, tale):
+    found += [(f"sounds {kind}", phrases) for kind, phrases in hearing.NOUN_PHRASES.items()]
+    modules = (captions, question, edits, knowledge, unknown, tale, hearing, sound_question, sound_edit, sound_dialogue)
+    for module in modules:
         for name, value in vars(module).items():
             if name.isupper() and isinstance(value, tuple) and len(value) >= 5 and "{" in str(value):
                 found.append((f"{module.__name__}.{name}", value))

@@ -22,6 +22,7 @@ Wave = np.ndarray
 
 SCALE = (0, 2, 4, 5, 7)  # semitones
 PEAK = 0.49  # two events at once must not clip
+DRIVE = 2.5  # how far above the peak a click may be rounded down from
 LOUD = 0.105  # of the loudest fifth of a second, weighted as below
 
 
@@ -141,9 +142,9 @@ def square(frequency: Wave, duty: float = 0.5) -> Wave:
 
 
 def _dog(v: int, rng: np.random.Generator) -> Wave:
-    s, n = (1.0, 0.8)[v], samples((0.2, 0.26)[v])
+    s, n = (1.0, 0.87)[v], samples((0.22, 0.26)[v])
     f0 = line(n, [(0, 260 * s), (0.25, 480 * s), (1, 220 * s)])
-    x = voice(f0, [(750 * s, 220, 1), (1500 * s, 300, 0.7), (2600, 500, 0.2)], rng, 3, 0.5, 0.04)
+    x = voice(f0, [(750 * s, 220, 1), (1500 * s, 300, 0.7)], rng, 4, 0.2, 0.02)
     return shaped(x, [(0, 0), (0.08, 1), (0.4, 0.8), (1, 0)])
 
 
@@ -448,7 +449,7 @@ def _clock(v: int, rng: np.random.Generator) -> Wave:
     s = (1.0, 0.85)[v]
 
     def click(f: float) -> Wave:
-        hit = struck(0.06, [(f * s, 1, 0.04), (1.7 * f * s, 0.7, 0.03), (2.9 * f * s, 0.5, 0.02)])
+        hit = struck(0.1, [(f * s, 1, 0.09), (1.7 * f * s, 0.7, 0.06), (2.9 * f * s, 0.5, 0.04)])
         hit[:64] += noise(64, rng, 2000)[:64] * np.linspace(0.5, 0, 64)
         return hit
 
@@ -663,7 +664,12 @@ def loudness(x: Wave) -> float:
     x = np.pad(x, (0, max(0, n - len(x))))
     f = np.fft.rfftfreq(len(x), 1 / RATE)
     heard = np.fft.irfft(np.fft.rfft(x) / (1 + (180 / np.maximum(f, 1)) ** 2), len(x))
-    power = np.cumsum(np.concatenate([[0], heard**2]))
+    return max(_strongest(heard), 0.6 * _strongest(x))
+
+
+def _strongest(x: Wave) -> float:
+    n = samples(0.2)
+    power = np.cumsum(np.concatenate([[0], x**2]))
     return float(np.sqrt((power[n:] - power[:-n]).max() / n))
 
 
@@ -675,8 +681,11 @@ def finished(x: Wave) -> np.ndarray:
     x[:32] *= np.linspace(0, 1, 32)
     fade = min(len(x) // 4, 800 if len(x) == EVENT else 240)
     x[-fade:] *= np.cos(np.linspace(0, np.pi / 2, fade)) ** 2
-    gain = min(LOUD / loudness(x), PEAK / np.abs(x).max())
-    return np.round(32768 * gain * x).astype(np.int16)
+    peak = np.abs(x).max()
+    x = x * min(LOUD / loudness(x), DRIVE * PEAK / peak)
+    if np.abs(x).max() > PEAK:  # clicks would be too quiet: their tips are rounded
+        x = PEAK * np.tanh(x / PEAK)
+    return np.round(32768 * x).astype(np.int16)
 
 
 def bake(font: Path) -> dict[str, list[np.ndarray]]:

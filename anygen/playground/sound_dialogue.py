@@ -31,7 +31,7 @@ DRAW_HEARD = (
     "Show me what you hear{where}.",
     "What does it look like{where}? Draw it.",
     "Paint what makes this sound{where}.",
-    "Draw what you hear{where}.",
+    "Can you paint what you hear{where}?",
     "Draw what makes this sound{where}.",
     "Make a picture of what you hear{where}.",
     "Show me what sounds like this{where}.",

@@ -24,7 +24,7 @@ DATA_FILE = "data.jsonl"
 ROLES = ("system", "user", "assistant")
 MEDIA = ("image", "audio", "video")
 
-_CHAT_KEYS = ("messages", "task", "scene")
+_CHAT_KEYS = ("messages", "task", "scene", "clip")
 _MESSAGE_KEYS = ("role", "content")
 
 
@@ -32,13 +32,14 @@ _MESSAGE_KEYS = ("role", "content")
 class Example:
     """One chat of a data set: messages whose content is a list of parts, media parts with an absolute `path`.
 
-    `where` is file and line, for errors; `scene` is what the playground knows of its pictures.
+    `where` is file and line, for errors; `scene` is what the playground knows of its pictures, `clip` of its sounds.
     """
 
     messages: tuple[dict[str, Any], ...]
     where: str
     task: str | None = None
     scene: dict[str, Any] | list[dict[str, Any]] | None = None
+    clip: dict[str, Any] | list[dict[str, Any]] | None = None
 
     @property
     def media(self) -> list[dict[str, Any]]:
@@ -153,9 +154,10 @@ def _example(chat: Any, where: str, folder: Path) -> Example:
     _check_roles([message["role"] for message in read], where)
     if not isinstance(chat.get("task", ""), str):
         raise DataError(f"{where}: 'task' is {_kind(chat['task'])}, not a string")
-    if not isinstance(chat.get("scene", {}), dict | list):
-        raise DataError(f"{where}: 'scene' is {_kind(chat['scene'])}, not an object or a list of objects")
-    return Example(messages=read, where=where, task=chat.get("task"), scene=chat.get("scene"))
+    for key in ("scene", "clip"):
+        if not isinstance(chat.get(key, {}), dict | list):
+            raise DataError(f"{where}: '{key}' is {_kind(chat[key])}, not an object or a list of objects")
+    return Example(messages=read, where=where, task=chat.get("task"), scene=chat.get("scene"), clip=chat.get("clip"))
 
 
 def _check_roles(roles: list[str], where: str) -> None:
