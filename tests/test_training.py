@@ -187,6 +187,25 @@ def test_psnr_of_a_known_error() -> None:
     assert psnr(a, a + 0.2) == pytest.approx(20, abs=1e-3)  # an error of 0.1 of the range is 20 dB
 
 
+def test_a_budget_of_time_ends_the_schedule() -> None:
+    options = FitOptions(steps=1000, batch=1, rate=1.0, warmup=1, decay_share=0.5, budget=10)
+    assert options.rate_at(10, 0) == options.rate_at(10, 300) == 1.0
+    assert options.rate_at(10, 450) == pytest.approx(0.5)
+    assert options.rate_at(10, 601) == 0.0
+    assert options.rate_at(999, 0) == pytest.approx(0.002)  # the steps end it, too
+
+
+def test_a_stage_is_done_when_its_budget_is_spent(tmp_path: Path) -> None:
+    stage = Line()
+    options = FitOptions(steps=10**6, batch=2, rate=1e-3, warmup=1, precision="no", budget=0.01)
+    assert fit(stage, options, tmp_path)
+    found = read_checkpoint(tmp_path)
+    assert found and 0 < found[1]["step"] < 10**6 and found[1]["seconds"] > 0.5
+    assert fit(stage, options, tmp_path)  # resumed, it has nothing left to do
+    again = read_checkpoint(tmp_path)
+    assert again and again[1]["step"] == found[1]["step"]
+
+
 # --- recipes
 
 

@@ -1,5 +1,6 @@
 """The audio encoder: sounds as log-mel patches, to features in the order of time and to the joint space."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,8 @@ class AudioEncoder(Tower):
 
     def prepare(self, audio: Audio) -> Tensor:
         """The first 4 s, mixed to mono at 16 kHz, padded with silence: the log-mel, float [BINS, FRAMES]."""
-        sound = audio.mono().resample(RATE)
+        needed = math.ceil((SAMPLES / RATE + 0.1) * audio.rate)  # the rest of a long sound need not be resampled
+        sound = Audio(audio.mono().samples[:, :needed], rate=audio.rate).resample(RATE)
         wave = torch.from_numpy(np.array(sound.samples[0, :SAMPLES]))
         return log_mel(F.pad(wave, (0, SAMPLES - len(wave)))[None])[0]
 

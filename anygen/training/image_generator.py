@@ -116,8 +116,8 @@ def flow_loss(
 ) -> Tensor:
     """Flow matching (arXiv 2210.02747): x_sigma = (1 - sigma) x + sigma e, the UNet predicts e - x.
 
-    `latents` [batch, channels, height, width] are scaled. `weight` [batch, 1, height, width] with mean 1 says what of the
-    picture counts how much.
+    `latents` [batch, channels, height, width] are scaled. `weight` [batch, 1, height, width] with mean 1 says what of
+    the picture counts how much.
     """
     noise = torch.randn(latents.shape, generator=rng, device=latents.device)
     sigma = noise_levels(len(latents), rng, latents.device).view(-1, 1, 1, 1)

@@ -22,7 +22,12 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitOptions:
-    """How a stage is trained. `rate` is the peak learning rate: linear warm-up, flat, linear decay at the end."""
+    """How a stage is trained. `rate` is the peak learning rate: linear warm-up, flat, linear decay at the end.
+
+    `minutes` interrupts a run, to be resumed. `budget` is what the whole stage may take, for a machine that is there for
+    a time only: the schedule ends after so many minutes of training if it has not ended by `steps`. Then the numbers
+    depend on the machine's speed.
+    """
 
     steps: int
     batch: int
@@ -38,6 +43,7 @@ class FitOptions:
     seed: int = 0
     workers: int = 0  # processes that prepare batches; the batches are the same for any number
     minutes: float = 0.0  # stops (resumable) after so many minutes; 0 never does
+    budget: float = 0.0  # the stage is done after so many minutes in all its runs; 0: only after `steps`
     log_every: int = 50
     sample_every: int = 1000
     save_every: int = 500
@@ -50,10 +56,13 @@ class FitOptions:
         if self.precision not in ("no", "bf16"):
             raise RequestError(f"no precision '{self.precision}'; there are no, bf16")
 
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step: a function of the step alone, so that resuming cannot change it."""
+    def rate_at(self, step: int, seconds: float = 0.0) -> float:
+        """The learning rate of a step; without a budget a function of the step alone, so that resuming keeps it."""
         decay = max(1, int(self.steps * self.decay_share))
-        return self.rate * min(1.0, (step + 1) / max(1, self.warmup), (self.steps - step) / decay)
+        left = (self.steps - step) / decay
+        if self.budget:
+            left = min(left, (1 - seconds / (60 * self.budget)) / max(self.decay_share, 1e-6))
+        return self.rate * max(0.0, min(1.0, (step + 1) / max(1, self.warmup), left))
 
 
 class Stage(Protocol):
@@ -173,12 +182,14 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
     log = open(folder / "log.jsonl", "a") if main else None
     board = _board(folder) if main else None
     progress = _Progress(stage.name, options.steps, step, main)
+    finished = bool(options.budget) and spent > 60 * options.budget
     alone = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler) if alone else None
     try:
-        while step < options.steps:
+        while step < options.steps and not finished:
+            taken = spent + time.time() - started if options.budget else 0.0
             for group in optimizer.param_groups:
-                group["lr"] = options.rate_at(step)
+                group["lr"] = options.rate_at(step, taken)
             for part in range(options.accumulate):
                 batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
                 rng.manual_seed(((options.seed * 1_000_003 + step) * options.accumulate + part) * world + rank)
@@ -199,7 +210,7 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
                 pace = options.batch * options.accumulate * world / seconds
                 row = {
                     "step": step,
-                    "rate": options.rate_at(step - 1),
+                    "rate": optimizer.param_groups[0]["lr"],
                     "norm": float(norm),
                     "per_second": round(pace, 2),
                 }
@@ -207,10 +218,11 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
                 progress.show(step, row)
                 _write(log, board, row, step)
                 window = time.time()
-            late = options.minutes and time.time() - started > 60 * options.minutes
-            if step % options.save_every == 0 or step == options.steps or late:
+            finished = _agreed(accelerator, options.budget, spent + time.time() - started)
+            late = not finished and _agreed(accelerator, options.minutes, time.time() - started)
+            if step % options.save_every == 0 or step == options.steps or late or finished:
                 save()
-            if main and (step % options.sample_every == 0 or step == options.steps):
+            if main and (step % options.sample_every == 0 or step == options.steps or finished):
                 _write(log, board, _sample(stage, average, folder, step), step)
                 window = time.time()
             if late and step < options.steps:
@@ -241,6 +253,16 @@ def _fits(state: dict[str, Any], named: list[tuple[str, nn.Parameter]], tensors:
                 f"the checkpoint in {folder} does not fit: {name} is {got}, the stage has {list(parameter.shape)}; "
                 "use another --output or delete it"
             )
+
+
+def _agreed(accelerator: Any, minutes: float, seconds: float) -> bool:
+    """Whether the time is over, for all processes as the first one's clock has it; 0 minutes are never over."""
+    if not minutes:
+        return False
+    over = torch.tensor([float(seconds > 60 * minutes)], device=accelerator.device)
+    if accelerator.num_processes > 1:
+        torch.distributed.broadcast(over, 0)
+    return bool(over)
 
 
 def _gather(totals: dict[str, float], losses: dict[str, Tensor]) -> None:
