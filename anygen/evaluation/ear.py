@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anygen.error import RequestError
 from anygen.mel import BINS, FRAMES, HOP, RATE, SAMPLES, log_mel
-from anygen.playground.clip import LOUDNESSES, Clip, Played
+from anygen.playground.clip import EVENTS, LOUDNESSES, Clip, Played
 from anygen.playground.mixer import Mixer
 from anygen.playground.sound import EVENT, SOUNDS, TAIL, VARIANTS
 
@@ -292,7 +292,7 @@ def _alone(thing: str, variant: int, loudness: str, pitch: int, cut: int) -> Cli
 def _heard(events: tuple[Event, ...], explained: float, options: EarOptions) -> Heard:
     """The pattern that events make."""
     things = {event.thing for event in events}
-    if not events or explained < options.clear:
+    if not events or len(events) > EVENTS or explained < options.clear:
         return Heard(kind=None, events=events, explained=explained)
     loudness = Counter(event.loudness for event in events).most_common(1)[0][0]
     said = {"loudness": loudness, "explained": explained}
