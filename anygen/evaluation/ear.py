@@ -44,6 +44,7 @@ class EarOptions:
     pair: float = 0.75  # most that two sounds may leave of the error that one leaves
     company: int = 20  # filters of a recording and distance that are tried in pairs
     clear: float = 0.6  # least share of the whole clip that its events must explain
+    apart: float = 0.3  # seconds between the onsets of two sounds from which one comes after the other
     swift: float = 0.72  # seconds from one onset to the next below which a row is fast
 
 
@@ -291,24 +292,26 @@ def _alone(thing: str, variant: int, loudness: str, pitch: int, cut: int) -> Cli
 
 def _heard(events: tuple[Event, ...], explained: float, options: EarOptions) -> Heard:
     """The pattern that events make."""
-    things = {event.thing for event in events}
     if not events or len(events) > EVENTS or explained < options.clear:
         return Heard(kind=None, events=events, explained=explained)
+    kind, tempo, direction = _pattern(events, options)
     loudness = Counter(event.loudness for event in events).most_common(1)[0][0]
-    said = {"loudness": loudness, "explained": explained}
+    return Heard(kind=kind, events=events, loudness=loudness, tempo=tempo, direction=direction, explained=explained)
+
+
+def _pattern(events: tuple[Event, ...], options: EarOptions) -> tuple[str | None, str | None, str | None]:
+    """Kind, tempo and direction of events in the order of their onsets."""
+    things = {event.thing for event in events}
     beats = [b.onset - a.onset for a, b in zip(events, events[1:], strict=False)]
     steps = [b.pitch - a.pitch for a, b in zip(events, events[1:], strict=False)]
     if len(events) == 1:
-        return Heard(kind="once", events=events, **said)
-    if len(things) == 1 and all(steps) and len(events) > 2:
-        if all(step > 0 for step in steps) or all(step < 0 for step in steps):
-            return Heard(kind="melody", events=events, direction="rising" if steps[0] > 0 else "falling", **said)
-    elif len(things) == 1:
-        tempo = "fast" if sorted(beats)[len(beats) // 2] < options.swift else "slow"
-        return Heard(kind="times", events=events, tempo=tempo, **said)
-    elif len(events) == 2 == len(things):
-        return Heard(kind="together" if beats[0] < 0.3 else "then", events=events, **said)
-    return Heard(kind=None, events=events, loudness=loudness, explained=explained)
+        return "once", None, None
+    if len(things) > 1:
+        return (("together" if beats[0] < options.apart else "then") if len(events) == 2 else None), None, None
+    if len(events) > 2 and all(steps):
+        rising, falling = all(step > 0 for step in steps), all(step < 0 for step in steps)
+        return ("melody", None, "rising" if rising else "falling") if rising or falling else (None, None, None)
+    return "times", "fast" if sorted(beats)[len(beats) // 2] < options.swift else "slow", None
 
 
 def sounds_like(heard: Heard, clip: Clip) -> dict[str, bool]:
