@@ -207,7 +207,7 @@ def test_frechet_audio_distance_of_real_clips_is_nothing() -> None:
             return [reply(sound) for sound in sounds]
 
     source = sound_cells.text_to_audio(World(), random.Random("fad|0|heldout"), "heldout")
-    answers = {}
+    answers: dict[int, Audio] = {}
     while len(answers) < 6:
         case = next(source)
         if isinstance(case.answer[-1], Audio):

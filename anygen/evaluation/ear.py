@@ -37,7 +37,7 @@ class EarOptions:
     quiet: float = 2e-3  # mel magnitude at which compression sets in: y = ln(1 + m / quiet)
     hum: float = 0.05  # share of the frames, the quietest of each bin, that tell what is background
     shortlist: int = 12  # filters that are tried at full resolution
-    explained: float = 0.45  # least share of the squared error at its place that an event must explain
+    explained: float = 0.6  # least share of the squared error at its place that an event must explain
     whole: float = 0.35  # least share of itself that a filter must explain
     energy: float = 60.0  # least squared error, summed over bins and frames, that an event must explain
     rest: float = 0.004  # share left unexplained from which two sounds at once are tried
