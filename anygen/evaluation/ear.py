@@ -10,7 +10,7 @@ from torch import Tensor
 
 from anygen.error import RequestError
 from anygen.mel import BINS, FRAMES, HOP, RATE, SAMPLES, log_mel
-from anygen.playground.clip import LOUDNESSES, Clip, Played
+from anygen.playground.clip import EVENTS, LOUDNESSES, Clip, Played
 from anygen.playground.mixer import Mixer
 from anygen.playground.sound import EVENT, SOUNDS, TAIL, VARIANTS
 
@@ -24,6 +24,9 @@ _GAIN = 3_300  # at which filters are made, in the middle of what clips have
 _SHIFTS = torch.arange(-1, 2)  # frames around the best coarse place that are tried
 _AUDIBLE = 0.3  # where a filter is louder than this, compressed, it sounds
 _STRICT = 5  # the share explained counts so many times over: two short events before a long one that covers both
+_LEVELS = tuple(10 ** (step / 20) for step in (-4.5, -3, -1.5, 0, 1.5, 3, 4.5))
+_QUIETER = 0.25  # by so much, compressed, a clip may be quieter than filters are
+_FINAL = 8  # pairs that are compared at all levels
 _MOST = 6  # events that are taken out of a clip; one has at most four
 
 
@@ -34,13 +37,14 @@ class EarOptions:
     quiet: float = 2e-3  # mel magnitude at which compression sets in: y = ln(1 + m / quiet)
     hum: float = 0.05  # share of the frames, the quietest of each bin, that tell what is background
     shortlist: int = 12  # filters that are tried at full resolution
-    explained: float = 0.45  # least share of the squared error at its place that an event must explain
+    explained: float = 0.6  # least share of the squared error at its place that an event must explain
     whole: float = 0.35  # least share of itself that a filter must explain
     energy: float = 60.0  # least squared error, summed over bins and frames, that an event must explain
-    rest: float = 0.02  # share left unexplained from which two sounds at once are tried
+    rest: float = 0.004  # share left unexplained from which two sounds at once are tried
     pair: float = 0.75  # most that two sounds may leave of the error that one leaves
     company: int = 20  # filters of a recording and distance that are tried in pairs
     clear: float = 0.6  # least share of the whole clip that its events must explain
+    apart: float = 0.3  # seconds between the onsets of two sounds from which one comes after the other
     swift: float = 0.72  # seconds from one onset to the next below which a row is fast
 
 
@@ -178,7 +182,9 @@ class Ear:
         made, about = torch.fft.irfft(products.permute(0, 3, 2, 1), _WIDTH)
         maps = made * (made / about.clamp_min(1e-3)).clamp(0, 1) ** _STRICT
         other = self._far if loudness == "near" else ~self._far
-        return maps[..., : FRAMES // _COARSE].masked_fill(other[:, None], -math.inf)
+        # a little less is asked for here than at full resolution
+        slight = made * _COARSE**2 < 0.8 * self.options.whole * self._squares[:, None]
+        return maps.masked_fill(slight | other[:, None], -math.inf)[..., : FRAMES // _COARSE]
 
     def _best(self, y: Tensor, x: Tensor, gain: Tensor) -> _Found | None:
         best, places = gain.max(-1)
@@ -190,10 +196,12 @@ class Ear:
         before, after = (there - known).square(), (there - joined).square()
         gained = (before - after).sum((1, 2))
         share = (gained / (before * (joined - known > _AUDIBLE)).sum((1, 2)).clamp_min(1e-3)).clamp(0, 1)
-        index = int((gained * share**_STRICT).argmax())
-        made, item = float(gained[index]), self._found(y, x, int(filters[index]), int(frames[index]))
-        enough = made > max(self.options.energy, self.options.whole * float(self._squares[item.filter]))
-        return item if enough and item.share > self.options.explained else None
+        enough = (gained > self.options.energy) & (gained > self.options.whole * self._squares[filters])
+        worth = (gained * share**_STRICT).masked_fill(~enough | (share < self.options.explained), -math.inf)
+        index = int(worth.argmax())
+        if worth[index] == -math.inf:
+            return None
+        return self._found(y, x, int(filters[index]), int(frames[index]))
 
     def _patches(self, plane: Tensor, frames: Tensor) -> Tensor:
         """The frames that a filter covers at each place: [bins, width] to [places, bins, _LENGTH]."""
@@ -218,7 +226,9 @@ class Ear:
         return x
 
     def _error(self, y: Tensor, items: list[_Found]) -> float:
-        return float((y - self._sum(y, items).log1p()).square().sum())
+        """The squared error that events leave of a clip, all of them louder or quieter as fits it best."""
+        x = self._sum(y, items)
+        return min(float((y - (x * level).log1p()).square().sum()) for level in _LEVELS)
 
     def _paired(self, y: Tensor, items: list[_Found], loudness: str) -> list[_Found]:
         """The events, with two at once in the place of one, or of some, where that explains far more."""
@@ -247,7 +257,7 @@ class Ear:
         for variant in range(VARIANTS):
             group = self._groups[variant, loudness]
             filters = self._filters[group]
-            beyond = torch.stack([(filters - patch).clamp_min(0).square().sum((1, 2)) for patch in there], 1)
+            beyond = torch.stack([(filters - patch - _QUIETER).clamp_min(0).square().sum((1, 2)) for patch in there], 1)
             # what a filter has that is not there at all: small for both of two sounds at once
             ratio, place = (beyond / self._squares[group, None]).min(1)
             few = ratio.topk(self.options.company, largest=False).indices
@@ -256,15 +266,17 @@ class Ear:
                 plane[:, int(place[k]) : int(place[k]) + _LENGTH] = self._powers[group[k]]
             i, j = torch.triu_indices(len(few), len(few), 1)
             error = ((known + planes[i] + planes[j]).log1p() - target).square().sum((1, 2))
-            least = int(error.argmin())
-            if float(error[least]) < best[0]:
-                chosen = [(int(group[k]), start + int(place[k])) for k in (few[i[least]], few[j[least]])]
-                best = float(error[least]), [self._found(y, x, *one) for one in chosen]
+            for pair in error.topk(min(_FINAL, len(error)), largest=False).indices.tolist():
+                power = planes[i[pair]] + planes[j[pair]]
+                least = min(float(((known + power) * level).log1p().sub(target).square().sum()) for level in _LEVELS)
+                if least < best[0]:
+                    chosen = [(int(group[k]), start + int(place[k])) for k in (few[i[pair]], few[j[pair]])]
+                    best = least, [self._found(y, x, *one) for one in chosen]
         return best[1]
 
     def _describe(self, explanation: tuple[float, list[_Found]], y: Tensor) -> Heard:
         error, items = explanation
-        explained = 1 - error / max(float(y.square().sum()), self.options.energy)
+        explained = max(0.0, 1 - error / max(float(y.square().sum()), self.options.energy))
         events = []
         for item in sorted(items, key=lambda item: item.frame):
             thing, _, loudness, pitch, _ = self._kinds[item.filter]
@@ -280,24 +292,26 @@ def _alone(thing: str, variant: int, loudness: str, pitch: int, cut: int) -> Cli
 
 def _heard(events: tuple[Event, ...], explained: float, options: EarOptions) -> Heard:
     """The pattern that events make."""
-    things = {event.thing for event in events}
-    if not events or explained < options.clear:
+    if not events or len(events) > EVENTS or explained < options.clear:
         return Heard(kind=None, events=events, explained=explained)
+    kind, tempo, direction = _pattern(events, options)
     loudness = Counter(event.loudness for event in events).most_common(1)[0][0]
-    said = {"loudness": loudness, "explained": explained}
+    return Heard(kind=kind, events=events, loudness=loudness, tempo=tempo, direction=direction, explained=explained)
+
+
+def _pattern(events: tuple[Event, ...], options: EarOptions) -> tuple[str | None, str | None, str | None]:
+    """Kind, tempo and direction of events in the order of their onsets."""
+    things = {event.thing for event in events}
     beats = [b.onset - a.onset for a, b in zip(events, events[1:], strict=False)]
     steps = [b.pitch - a.pitch for a, b in zip(events, events[1:], strict=False)]
     if len(events) == 1:
-        return Heard(kind="once", events=events, **said)
-    if len(things) == 1 and all(steps) and len(events) > 2:
-        if all(step > 0 for step in steps) or all(step < 0 for step in steps):
-            return Heard(kind="melody", events=events, direction="rising" if steps[0] > 0 else "falling", **said)
-    elif len(things) == 1:
-        tempo = "fast" if sorted(beats)[len(beats) // 2] < options.swift else "slow"
-        return Heard(kind="times", events=events, tempo=tempo, **said)
-    elif len(events) == 2 == len(things):
-        return Heard(kind="together" if beats[0] < 0.3 else "then", events=events, **said)
-    return Heard(kind=None, events=events, loudness=loudness, explained=explained)
+        return "once", None, None
+    if len(things) > 1:
+        return (("together" if beats[0] < options.apart else "then") if len(events) == 2 else None), None, None
+    if len(events) > 2 and all(steps):
+        rising, falling = all(step > 0 for step in steps), all(step < 0 for step in steps)
+        return ("melody", None, "rising" if rising else "falling") if rising or falling else (None, None, None)
+    return "times", "fast" if sorted(beats)[len(beats) // 2] < options.swift else "slow", None
 
 
 def sounds_like(heard: Heard, clip: Clip) -> dict[str, bool]:

@@ -178,7 +178,7 @@ def vocoder(engine: Any, limit: int | None, seed: int, split: str, folder: Path 
             sound.save(folder / f"{index // 3:03d}-{names[index % 3].lower()}.wav")
     means = {name: float(np.mean(values)) for name, values in distances.items()}
     ratios = [ours / theirs for ours, theirs in zip(*distances.values(), strict=True)]
-    measured = {"n": len(clips), "of Griffin-Lim": round(means["vocoder"] / means["Griffin-Lim"], 4)}
+    measured: dict[str, Any] = {"n": len(clips), "of Griffin-Lim": round(means["vocoder"] / means["Griffin-Lim"], 4)}
     measured["of Griffin-Lim, each clip, 2.5 % to 97.5 %"] = [
         round(float(x), 4) for x in np.percentile(ratios, [2.5, 97.5])
     ]
