@@ -24,8 +24,8 @@ Batch = dict[str, Tensor]
 class FitOptions:
     """How a stage is trained. `rate` is the peak learning rate: linear warm-up, flat, linear decay at the end.
 
-    `minutes` interrupts a run, to be resumed. `budget` is what the whole stage may take, for a machine that is there for
-    a time only: the schedule ends after so many minutes of training if it has not ended by `steps`. Then the numbers
+    `minutes` interrupts a run, to be resumed. `budget` is what the whole stage may take, where a machine is there for a
+    time only: the schedule ends after so many minutes of training if it has not ended by `steps`. Then the numbers
     depend on the machine's speed.
     """
 
