@@ -38,7 +38,8 @@ def tiny_model(directory: str | Path, seed: int = 0, context: int = 512, media: 
         encoders={modality: ENCODERS_AT[modality] for modality in media},
         generators={modality: parts[modality][3] for modality in media},
     )
-    encoders, into, outof, generators = ({m: parts[m][i] for m in media} for i in (0, 1, 2, 4))
+    sides: Any = [{m: parts[m][i] for m in media} for i in (0, 1, 2, 4)]
+    encoders, into, outof, generators = sides
     model = AnyGenModel(config, tokenizer, llm, encoders, into, outof, generators)
     return model.save(directory)
 

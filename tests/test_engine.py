@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,7 +157,12 @@ def test_media_are_encoded_once(engine: Engine, monkeypatch: pytest.MonkeyPatch)
     calls: list[int] = []
     encoder = engine.model.encoders["image"]
     prepare = encoder.prepare
-    monkeypatch.setattr(encoder, "prepare", lambda image: (calls.append(1), prepare(image))[1])
+
+    def counted(image: Image) -> torch.Tensor:
+        calls.append(1)
+        return prepare(image)
+
+    monkeypatch.setattr(encoder, "prepare", counted)
     for _ in range(2):
         engine.generate([picture(77), picture(77), "hm"], seed=0, max_new_tokens=2, to="text")
     assert len(calls) == 1
@@ -217,7 +223,12 @@ def test_an_edit_reaches_the_generator(engine: Engine, monkeypatch: pytest.Monke
     seen: list[dict] = []
     generator = engine.model.generator("image")
     generate = generator.generate
-    monkeypatch.setattr(generator, "generate", lambda *a, **k: (seen.append(k), generate(*a, **k))[1])
+
+    def noted(*args: Any, **options: Any) -> list[Image]:
+        seen.append(options)
+        return generate(*args, **options)
+
+    monkeypatch.setattr(generator, "generate", noted)
     options = {"to": "image", "seed": 0, "max_new_tokens": 2, "steps": 4, "guidance": 1.5}
     engine.generate([picture(3), "Make it night."], **options)
     engine.generate([picture(3), "Make it night."], edit=False, **options)

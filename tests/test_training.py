@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ class Line(nn.Module):
 
 
 def options(steps: int, **more: object) -> FitOptions:
-    values = {
+    values: dict[str, Any] = {
         "batch": 4,
         "rate": 0.05,
         "precision": "no",

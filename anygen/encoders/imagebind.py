@@ -101,7 +101,7 @@ class Tower(nn.Module):
         cls, folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
     ) -> Self:
         """Reads what `save_pretrained` wrote, strictly."""
-        config = fill(cls.config_type, read_config(folder / "config.json"), str(folder / "config.json"))
+        config: Any = fill(cls.config_type, read_config(folder / "config.json"), str(folder / "config.json"))
         with torch.device("meta"):
             tower = cls(config)
         load_strict(tower, folder / "model.safetensors", device, dtype)

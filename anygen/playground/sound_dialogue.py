@@ -1,6 +1,7 @@
 """Sampled chats with sounds: hearing, making, changing them, and what is seen with what is heard."""
 
 import random
+from typing import Any
 
 from anygen.playground.arrange import one_thing
 from anygen.playground.caption import casual, draw_request
@@ -208,7 +209,7 @@ def belonging(stream: random.Random, split: str) -> Chat:
             break
     scene = one_thing(seen, backdrop, stream, size=stream.choice(("medium", "large", "large")))
     ask = casual(pick(BELONG, stream, split), stream)
-    parts = [scene, clip] if stream.random() < 0.5 else [clip, scene]
+    parts: list[Scene | Clip] = [scene, clip] if stream.random() < 0.5 else [clip, scene]
     heard = sound_of(name).heard
     answer = f"Yes, I see and hear {a(name)}." if seen == name else f"No, I see {a(seen)} but hear {heard}."
     asking = user(*parts, ask) if stream.random() < 0.8 else user(ask, *parts)
@@ -221,7 +222,8 @@ def declining(stream: random.Random, split: str) -> Chat:
     form = stream.random()
     if form < 0.6:
         name = unknown_name(stream, split)
-        answer, facts = unheard_words(name), {"unheard": name}
+        answer = unheard_words(name)
+        facts: dict[str, Any] = {"unheard": name}
         asking = user(_ask_for(a(name), stream, split))
     else:
         silent = [item for item in THINGS if item.name not in INDEX and item.sound is None]

@@ -58,6 +58,7 @@ class AudioEncoderStage(nn.Module):
     """
 
     name = "audio-encoder"
+    pictures: Tensor
 
     def __init__(self, config: AudioTowerConfig, image: ImageEncoder, rebuild: float = 1.0) -> None:
         super().__init__()

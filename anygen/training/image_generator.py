@@ -141,6 +141,7 @@ class ImageGeneratorStage(nn.Module):
     """
 
     name = "image-generator"
+    sprites: Tensor
 
     def __init__(
         self,

@@ -32,6 +32,8 @@ class Sense(Protocol):
 
     modality: ClassVar[str]
 
+    def __init__(self, model: AnyGenModel, draws: bool) -> None: ...
+
     def to(self, device: torch.device) -> None:
         """Render there from now on."""
         ...
