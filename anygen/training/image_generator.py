@@ -275,7 +275,7 @@ class ImageGeneratorStage(nn.Module):
         images = torch.stack([torch.from_numpy((p * 255).round().astype("uint8")) for p in pictures])
         verdicts = Judge(self.side).look(images.permute(0, 3, 1, 2).contiguous())
         marks = [shows(verdict, scene) for verdict, scene in zip(verdicts, scenes, strict=True)]
-        right = [m["things_right"] and m["backdrop_right"] for m in marks]
+        right = [m["things_right"] and m["count_right"] and m["backdrop_right"] for m in marks]
         captions = [caption(scene) for scene in scenes]
         sheet(list(images.numpy()), captions, right=right).save(folder / f"{step:07d}.png")
         return {
