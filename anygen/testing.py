@@ -255,6 +255,9 @@ def tiny_audio_pipeline() -> Any:
             normalize_before=False,
         )
     )
+    for name, weight in vocoder.named_parameters():
+        if name.endswith("weight"):
+            torch.nn.init.normal_(weight, std=0.3)  # audible
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, steps_offset=1)
     with quiet(*logs()):
         return AudioLDMPipeline(
