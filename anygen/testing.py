@@ -257,7 +257,7 @@ def tiny_audio_pipeline() -> Any:
     )
     for name, weight in vocoder.named_parameters():
         if name.endswith("weight"):
-            torch.nn.init.normal_(weight, std=0.3)  # audible
+            torch.nn.init.normal_(weight, std=0.12)  # audible
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, steps_offset=1)
     with quiet(*logs()):
         return AudioLDMPipeline(

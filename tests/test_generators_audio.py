@@ -58,13 +58,13 @@ def test_a_row_of_a_batch_is_the_single_sound(generator: AudioGenerator) -> None
     condition = generator.condition(["a cat", "a red car"])
     both = generator.generate(condition, [3, 4], steps=2)
     single = generator.generate(condition[1:], [4], steps=2)[0]
-    np.testing.assert_allclose(both[1].samples, single.samples, atol=1e-5)
+    np.testing.assert_allclose(both[1].samples, single.samples, atol=1e-4)
 
 
 def test_a_longer_condition_vector_means_the_same(generator: AudioGenerator) -> None:
     condition = generator.condition(["a dog"])
     one, other = (generator.generate(scale * condition, [3], steps=1)[0] for scale in (1, 7))
-    np.testing.assert_allclose(one.samples, other.samples, atol=1e-5)
+    np.testing.assert_allclose(one.samples, other.samples, atol=1e-4)
 
 
 def test_steps_are_reported_with_a_sound_each(generator: AudioGenerator) -> None:
