@@ -128,7 +128,7 @@ def test_a_stage_learns_from_a_folder(folder: Path, edits: Path, tmp_path: Path,
     data = FolderChats(edits, model, train, FeatureCache(tmp_path / "features"), pictures=diffusion > 0)
     stage = AlignmentStage("own", model, {}, train, rank=2, diffusion=diffusion, data=data)
     losses = stage(data.prepare(0, 2, seed=0), torch.Generator().manual_seed(0))
-    assert losses.keys() == ({"text", "condition_image", "diffusion"} if diffusion else {"text"})
+    assert losses.keys() == ({"text", "condition_image", "diffusion_image"} if diffusion else {"text"})
     before = {name: p.detach().clone() for name, p in stage.named_parameters()}
     fit(stage, FitOptions(steps=1, batch=2, rate=1e-2, warmup=1, precision="no", sample_every=1), tmp_path)
     moved = {name for name, p in stage.named_parameters() if not torch.equal(p, before[name])}
