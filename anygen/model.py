@@ -208,13 +208,15 @@ class AnyGenModel(nn.Module):
         labels: Tensor | None = None,
         media: Mapping[str, Tensor] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
+        condition_weights: Mapping[str, Tensor] | None = None,
         return_conditions: bool = False,
     ) -> Any:
         """Named losses of a batch.
 
         `input_ids`, `attention_mask`, `labels` [batch, length]: labels stand at the position of their token, -100 where
         no loss counts. `media` are encoder features [n, tokens, width] per modality, in the order of their places.
-        `conditions` are the targets [k, length, width] of all k spans of the batch, in order, earlier turns included.
+        `conditions` are the targets [k, length, width] of all k spans of the batch, in order, earlier turns included;
+        `condition_weights` [k, length] say how much which of their tokens counts (default: all alike).
 
         `text` is cross-entropy. `condition_<modality>` is the squared error in units of the condition's deviation, plus
         1 - cosine. With `return_conditions` the result is (losses, predicted conditions of every span).
@@ -243,7 +245,8 @@ class AnyGenModel(nn.Module):
                     f"but targets of {list(target.shape)} were given"
                 )
             deviation = self.output_projectors[modality].condition_std
-            losses[f"condition_{modality}"] = condition_loss(predicted[modality], target, deviation)
+            weight = (condition_weights or {}).get(modality)
+            losses[f"condition_{modality}"] = condition_loss(predicted[modality], target, deviation, weight)
         return (losses, predicted) if return_conditions else losses
 
     # --- what stage 2 trains of the LLM
@@ -364,10 +367,17 @@ def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return total / (labels != IGNORE).sum().clamp_min(1)
 
 
-def condition_loss(predicted: Tensor, target: Tensor, deviation: Tensor) -> Tensor:
-    """Squared error in units of `deviation` [length, width], plus 1 - cosine, of conditions [k, length, width]."""
+def condition_loss(predicted: Tensor, target: Tensor, deviation: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Squared error in units of `deviation` [length, width], plus 1 - cosine, of conditions [k, length, width].
+
+    `weight` [k, length] is brought to mean 1.
+    """
     if not len(target):
         return predicted.sum()  # an empty sum: zero that still has a graph
     target = target.to(predicted)
-    error = ((predicted - target) / deviation).float().square().mean()
-    return error + 1 - F.cosine_similarity(predicted.float(), target.float(), dim=-1).mean()
+    error = ((predicted - target) / deviation).float().square().mean(-1)  # [k, length]
+    distance = error + 1 - F.cosine_similarity(predicted.float(), target.float(), dim=-1)
+    if weight is None:
+        return distance.mean()
+    weight = weight.to(distance)
+    return (weight * distance).sum() / weight.sum().clamp_min(1e-6)

@@ -314,3 +314,14 @@ def test_broken_folders_are_named(tmp_path: Path, copy: Path):
     (copy / "anygen.json").write_text("{")
     with pytest.raises(ModelError, match="is not JSON"):
         AnyGenModel.load(copy)
+
+
+def test_weights_of_condition_tokens_are_brought_to_mean_one() -> None:
+    target, deviation = torch.randn(2, 4, 6), torch.ones(4, 6)
+    predicted = target.clone()
+    predicted[:, 0] = -target[:, 0]
+    plain = condition_loss(predicted, target, deviation)
+    assert torch.allclose(condition_loss(predicted, target, deviation, torch.full((2, 4), 3.0)), plain)
+    first = torch.tensor([1.0, 0, 0, 0]).expand(2, 4)
+    assert torch.allclose(condition_loss(predicted, target, deviation, first), 4 * plain)
+    assert condition_loss(predicted, target, deviation, 1 - first) < 1e-6

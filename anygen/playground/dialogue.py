@@ -165,10 +165,13 @@ def sample_chat(
     return SAMPLERS[task](stream, split)
 
 
+def caption_of(part: Part) -> str:
+    """The caption of a part that is a picture or a sound."""
+    return caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
+
+
 def _in_words(part: Part) -> Part:
-    if part["type"] == "text":
-        return part
-    return text_part(f"[{caption(part['scene']) if part['type'] == 'image' else sound_caption(part['clip'])}]")
+    return part if part["type"] == "text" else text_part(f"[{caption_of(part)}]")
 
 
 def in_words(chat: Chat) -> Chat:

@@ -14,9 +14,10 @@ from anygen.playground.chat import Chat
 from anygen.playground.dialogue import in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import MEDIA
-from anygen.template import IGNORE, Rendered, encode
+from anygen.template import Rendered, encode
 from anygen.training.folder import FolderChats
 from anygen.training.loop import Batch
+from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
@@ -47,26 +48,6 @@ STAGE_3 = {
 def mixture_for(mixture: Mapping[str, float], media: Collection[str]) -> dict[str, float]:
     """The tasks of a mixture that a model of these media can learn."""
     return {task: weight for task, weight in mixture.items() if task in tasks(media)}
-
-
-def pack_media(chats: list[Rendered], rows: int, length: int, pad: int) -> tuple[Batch, list[Any], list[Any]]:
-    """Chats one behind the other in `rows` rows; input and output media in the order of their places, row by row."""
-    placed: list[list[Rendered]] = [[] for _ in range(rows)]
-    used = [0] * rows
-    for chat in chats:
-        row = next((r for r in range(rows) if used[r] + len(chat.ids) <= length), None)
-        if row is not None:
-            placed[row].append(chat)
-            used[row] += len(chat.ids)
-    ids = torch.full((rows, max(used)), pad)
-    labels = torch.full((rows, max(used)), IGNORE)
-    for row, together in enumerate(placed):
-        line = [token for chat in together for token in chat.ids]
-        ids[row, : len(line)] = torch.tensor(line)
-        labels[row, : len(line)] = torch.tensor([label for chat in together for label in chat.labels])
-    inputs = [part for together in placed for chat in together for part in chat.inputs]
-    outputs = [part for together in placed for chat in together for part in chat.outputs]
-    return {"ids": ids, "labels": labels}, inputs, outputs
 
 
 class NamedFeatures(NamedTuple):
@@ -158,7 +139,7 @@ class AlignmentStage(nn.Module):
         while total < 1.05 * size * self.length:
             chats.append(self.model.render(self.chat(stream).messages))
             total += len(chats[-1].ids)
-        batch, inputs, outputs = pack_media(chats, size, self.length, self.model.vocabulary.pad)
+        batch, inputs, outputs = pack(chats, size, self.length, self.model.vocabulary.pad)
         for modality, sense in self.senses.items():
             if shown := [part for part in inputs if part["type"] == modality]:
                 batch |= {f"{modality}/shown/{key}": value for key, value in sense.shown(shown).items()}
@@ -190,8 +171,14 @@ class AlignmentStage(nn.Module):
                     media[modality] = self.model.encoders[modality](sense.features_of(shown[modality])).float()
                 if told[modality]:
                     conditions[modality] = self.model.generator(modality).tell(**told[modality]).float()
+        weights = {m: padding_weights(given["attention_mask"]) for m, given in told.items() if given}
         losses, predicted = self.model(
-            batch["ids"], labels=batch["labels"], media=media, conditions=conditions, return_conditions=True
+            batch["ids"],
+            labels=batch["labels"],
+            media=media,
+            conditions=conditions,
+            condition_weights={m: w for m, w in weights.items() if w.shape[1] == conditions[m].shape[1]},
+            return_conditions=True,
         )
         if self.names_weight and self.data is None:
             for modality in self.model.reads:
@@ -264,6 +251,12 @@ class AlignmentStage(nn.Module):
             lines.append(f"{'ok ' if right[task][-1] else 'BAD'} {task}: {' '.join(asked)} -> {text}\n")
         (folder / f"{step:07d}.txt").write_text("".join(sorted(lines)))
         return {f"right_{task}": round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}
+
+
+def padding_weights(mask: Tensor) -> Tensor:
+    """What each token of a caption counts in the condition's distance, [captions, length]: all of the text fully, its
+    padding, most of the tokens, a fifth of that."""
+    return 0.2 + 0.8 * mask.float()
 
 
 def _under(batch: Batch, prefix: str) -> Batch:

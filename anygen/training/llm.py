@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import in_words, sample_chat, tasks
+from anygen.playground.dialogue import caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import Vocabulary
 from anygen.template import IGNORE, Rendered, render
 from anygen.training.loop import Batch
+from anygen.training.packing import pack
+from anygen.training.recall import Recall
 from anygen.training.tokenizer import SIGNALS
 
 MIXTURE = {
@@ -74,22 +76,6 @@ def build_llm(vocabulary: int, sizes: LLMSizes, tokenizer: Any) -> Any:
     )
 
 
-def pack(chats: list[Rendered], rows: int, length: int, pad: int) -> Batch:
-    """Chats one behind the other into `rows` rows of `length`; a chat that no row has room for is left out."""
-    ids = torch.full((rows, length), pad)
-    labels = torch.full((rows, length), IGNORE)
-    used = [0] * rows
-    for chat in chats:
-        size = len(chat.ids)
-        row = next((r for r in range(rows) if used[r] + size <= length), None)
-        if row is None:
-            continue
-        ids[row, used[row] : used[row] + size] = torch.tensor(chat.ids)
-        labels[row, used[row] : used[row] + size] = torch.tensor(chat.labels)
-        used[row] += size
-    return {"ids": ids, "labels": labels}
-
-
 def answer_weights(spoken: Tensor) -> Tensor:
     """One over the root of an answer's length for each of its tokens, so that a 'Yes' counts beside a story.
 
@@ -102,7 +88,10 @@ def answer_weights(spoken: Tensor) -> Tensor:
 
 
 class LLMStage(nn.Module):
-    """Cross-entropy on what the assistant says, short answers as much as long ones, and a little on everything else."""
+    """Cross-entropy on what the assistant says, short answers as much as long ones, and a little on everything else.
+
+    `recall` weighs a second task: the states at an answer's signal tokens tell the caption of what is to be made.
+    """
 
     name = "llm"
 
@@ -112,6 +101,7 @@ class LLMStage(nn.Module):
         sizes: LLMSizes,
         length: int = 192,
         rest: float = 0.1,
+        recall: float = 0.5,
         media: Collection[str] = ("image", "audio"),
     ) -> None:
         super().__init__()
@@ -119,6 +109,8 @@ class LLMStage(nn.Module):
         self.mixture = {task: weight for task, weight in MIXTURE.items() if task in tasks(media)}
         self.llm = build_llm(len(tokenizer), sizes, tokenizer)
         self.vocabulary = Vocabulary.resolve(tokenizer, SIGNALS)
+        self.recall_weight = recall
+        self.recall = Recall(tokenizer, self.vocabulary, media, sizes.width)
 
     def render(self, chat: Chat, answer: bool = False) -> Rendered:
         return render(chat.messages, self.tokenizer, self.vocabulary, {}, answer=answer)
@@ -135,18 +127,25 @@ class LLMStage(nn.Module):
         while total < 1.1 * size * self.length:
             chats.append(self.render(self.chat(stream)))
             total += len(chats[-1].ids)
-        return pack(chats, size, self.length, self.vocabulary.pad)
+        batch, _, outputs = pack(chats, size, self.length, self.vocabulary.pad)
+        made = {m: [caption_of(part) for part in outputs if part["type"] == m] for m in self.recall.signals}
+        targets = self.recall.targets({modality: texts for modality, texts in made.items() if texts})
+        return batch | {f"told_{modality}": ids for modality, ids in targets.items()}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         ids, labels = batch["ids"], batch["labels"]
-        logits = self.llm(input_ids=ids, use_cache=False).logits[:, :-1].float()
+        hidden = self.llm.model(input_ids=ids, use_cache=False).last_hidden_state
+        logits = self.llm.lm_head(hidden)[:, :-1].float()
         losses = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         spoken = (labels[:, 1:] != IGNORE).float()
         other = (ids[:, 1:] != self.vocabulary.pad).float() * (1 - spoken)
         weight = answer_weights(spoken)
         answer = (losses * weight).sum() / weight.sum().clamp_min(1e-6)
-        told = (losses * other).sum() / other.sum().clamp_min(1)
-        return {"answer": answer, "told": self.rest * told}
+        given = (losses * other).sum() / other.sum().clamp_min(1)
+        targets = {m: batch[f"told_{m}"] for m in self.recall.signals if f"told_{m}" in batch}
+        recalled = self.recall(targets, ids, hidden, self.llm.lm_head.weight)
+        weights = {name: 1.0 if name.startswith("_") else self.recall_weight for name in recalled}
+        return {"answer": answer, "given": self.rest * given} | {n: weights[n] * loss for n, loss in recalled.items()}
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Greedy answers to held-out chats of one turn, judged exactly."""

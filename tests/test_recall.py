@@ -1,0 +1,85 @@
+"""The language model's signals tell their caption: which signal tells which token, and that it can be learnt."""
+
+import torch
+from torch import nn
+
+from anygen.playground.dialogue import caption_of
+from anygen.signals import Vocabulary
+from anygen.training.llm import LLMSizes, LLMStage
+from anygen.training.packing import pack
+from anygen.training.recall import Recall
+from anygen.training.tokenizer import SIGNALS, train_tokenizer
+
+TOKENIZER = train_tokenizer(600, iter(["the sound of a dog, twice, fast", "a small dog left of a large cat, sea"] * 20))
+
+
+def test_signals_tell_their_tokens_in_turn_and_span_by_span() -> None:
+    vocabulary = Vocabulary.resolve(TOKENIZER, SIGNALS)
+    size = len(TOKENIZER)
+    recall = Recall(TOKENIZER, vocabulary, ["image", "audio"], width=size)
+    texts = ["a small dog left of a large cat, sea", "a cat, sea"]
+    targets = recall.targets({"image": texts})
+    assert (targets["image"][1] == -100).sum() > (targets["image"][0] == -100).sum() > 0
+    signals = vocabulary.spans["image"].signals
+    other = vocabulary.spans["audio"].signals
+    ids = torch.tensor([[5, *signals, 6, *other], [*signals, *other, 5, 6]])
+    hidden = torch.zeros(2, ids.shape[1], size)
+    per = targets["image"].shape[1] // len(signals)
+    with torch.no_grad():  # each head shows its own share of the state: states that hold one token tell it
+        recall.heads["image"] = nn.Linear(size, per * size, bias=False)
+        for share in range(per):
+            recall.heads["image"].weight[share * size : (share + 1) * size] = torch.eye(size) * (share == 0)
+        for row in range(2):
+            start = ids[row].tolist().index(signals[0])
+            for place in range(len(signals)):
+                hidden[row, start + place, targets["image"][row, place].clamp_min(0)] = 20
+        told = recall.logits("image", ids, hidden, torch.eye(size)).argmax(-1)
+    first = targets["image"][:, : len(signals)]
+    assert torch.equal(told[:, : len(signals)][first >= 0], first[first >= 0])
+
+
+def test_the_language_model_learns_to_recall_what_is_to_be_made() -> None:
+    torch.manual_seed(0)
+    stage = LLMStage(TOKENIZER, LLMSizes(width=64, depth=1, heads=2, inner=64), length=160)
+    batch = stage.prepare(0, 2, 0)
+    rng = torch.Generator()
+    optimizer = torch.optim.AdamW(stage.parameters(), lr=5e-3)
+    seen = []
+    for _ in range(25):
+        losses = stage(batch, rng)
+        sum(loss for name, loss in losses.items() if not name.startswith("_")).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seen.append({name: float(loss.detach()) for name, loss in losses.items()})
+    told = [name for name in losses if name.startswith("recall_")]
+    assert told and all(seen[-1][name] < 0.5 * seen[0][name] for name in told)
+    assert all(0 <= row[f"_recalled_{name[7:]}"] <= 1 for row in seen for name in told)
+
+
+def test_a_batch_tells_the_captions_of_the_spans_that_it_holds() -> None:
+    stage = LLMStage(TOKENIZER, LLMSizes(width=32, depth=1, heads=2, inner=32), length=160)
+    for step in range(4):
+        batch = stage.prepare(step, 2, 0)
+        for modality, span in stage.vocabulary.spans.items():
+            spans = int((batch["ids"] == span.signals[0]).sum())
+            assert len(batch.get(f"told_{modality}", ())) == spans
+
+
+def test_packing_keeps_chats_whole_and_their_media_in_order() -> None:
+    stage = LLMStage(TOKENIZER, LLMSizes(width=32, depth=1, heads=2, inner=32))
+    import random
+
+    stream = random.Random(3)
+    chats = [stage.render(stage.chat(stream)) for _ in range(12)]
+    longest = max(len(chat.ids) for chat in chats)
+    batch, _, outputs = pack(chats, 3, longest + 40, stage.vocabulary.pad)
+    rows = [[i for i in row.tolist() if i != stage.vocabulary.pad] for row in batch["ids"]]
+    left = [chat for chat in chats]
+    found = []
+    for row in rows:
+        while row:
+            chat = next(c for c in left if row[: len(c.ids)] == c.ids)
+            left.remove(chat)
+            row = row[len(chat.ids) :]
+            found += [caption_of(part) for part in chat.outputs]
+    assert [caption_of(part) for part in outputs] == found
