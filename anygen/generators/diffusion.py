@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,7 +20,7 @@ OnStep = Callable[[int, int, Callable[[], list[Any]]], None]
 """Called after each step with the step, from 1, the number of steps, and what decodes the media so far."""
 
 
-class DiffusionGenerator:
+class DiffusionGenerator(ABC):
     """A frozen diffusers pipeline that makes media from conditions [batch, length, width].
 
     A modality says how its text encoder makes conditions (`condition`), how its network is called (`predict`), how
@@ -107,21 +108,21 @@ class DiffusionGenerator:
         self._null = None
         return self
 
+    @abstractmethod
     def condition(self, texts: Sequence[str]) -> Tensor:
         """What the pipeline's own text encoder makes of `texts`: [batch, length, width]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tell(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The same from the tokenizer's output, both [batch, tokens], padded to the tokenizer's full length."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """The network's output for latents `noisy` at `timesteps` [batch]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encode(self, media: Tensor) -> Tensor:
         """A batch of media as tensors to latents in the scale that the network sees."""
-        raise NotImplementedError
 
     def null_condition(self, batch: int = 1) -> Tensor:
         """The condition of the empty text, the other side of guidance: [batch, length, width]."""

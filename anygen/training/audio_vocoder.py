@@ -93,11 +93,13 @@ class VocoderStage(nn.Module):
         """The spectral distance on whole held-out clips, and Griffin-Lim's on the same mels."""
         import soundfile
 
+        from anygen.evaluation.metrics import stft_distance
+
         waves = self.mixer.mix(self.mixer.orders(clips_of(0, 24, 0, "heldout"))).float() / 32768
         mel = log_mel(waves)
         made = self.vocoder(mel.transpose(1, 2)).float()
         rebuilt = griffin_lim(mel)
         both = torch.stack([waves[:4], made[:4]], 1).flatten(0, 1).flatten()
         soundfile.write(str(folder / f"{step:07d}.wav"), both.cpu().numpy(), RATE)
-        ours, theirs = float(spectral_loss(made, waves)), float(spectral_loss(rebuilt, waves))
+        ours, theirs = (float(stft_distance(waves, given).mean()) for given in (made, rebuilt))
         return {"spectra": ours, "griffin_lim": theirs, "ratio": ours / theirs}
