@@ -157,6 +157,12 @@ def parser() -> Parser:
     check = kinds.add_parser("check", help="check a data set: format, files, sizes")
     check.set_defaults(run=data_check)
     check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    cache = kinds.add_parser("cache", help="run a model's frozen parts over a data set once, for training")
+    cache.set_defaults(run=data_cache)
+    cache.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    _model(cache)
+    where = "where features are kept: OUTPUT/features of a run"
+    cache.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=where)
 
     _json(command("list", presets, "list the presets, with licence and size"))
 
@@ -376,6 +382,19 @@ def data_check(args: argparse.Namespace) -> int:
     from anygen.training.data import check
 
     print(check(args.directory))
+    return 0
+
+
+def data_cache(args: argparse.Namespace) -> int:
+    """`anygen data cache`."""
+    from anygen.catalog import find
+    from anygen.model import AnyGenModel
+    from anygen.training.cache import FeatureCache
+    from anygen.training.folder import FolderChats
+
+    cache = FeatureCache(args.output)
+    FolderChats(args.directory, AnyGenModel.load(find(args.model)), {"input", "output"}, cache)
+    print(f"{args.output}: {len(cache)} features, {cache.made} of them new")
     return 0
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scripted import picture
 
+from anygen.cli import main
 from anygen.error import DataError
 from anygen.generators.image import ImageGenerator
 from anygen.media import Image
@@ -205,3 +206,22 @@ def test_a_cache_is_written_shard_by_shard(tmp_path: Path) -> None:
     next(tmp_path.iterdir()).write_bytes(b"broken")
     with pytest.raises(DataError, match="is no shard of cached features .* delete it"):
         FeatureCache(tmp_path)
+
+
+def test_the_command_caches_what_training_will_ask_for(
+    folder: Path, edits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], calls: Counter[str]
+) -> None:
+    kept = tmp_path / "features"
+    order = ["data", "cache", str(edits), "--model", str(folder), "-o", str(kept)]
+    assert main(order) == 0
+    made = dict(calls)
+    assert main(order) == 0 and dict(calls) == made
+    first, second = capsys.readouterr().out.splitlines()
+    number = int(first.split(": ")[1].split()[0])
+    assert (
+        number > 0 and first == f"{kept}: {number} features, {number} of them new" and second.endswith("0 of them new")
+    )
+    FolderChats(edits, AnyGenModel.load(folder), ALL, FeatureCache(kept))
+    assert dict(calls) == made
+    assert main(["data", "cache", str(tmp_path / "nothing"), "-o", str(kept), "--model", str(folder)]) == 2
+    assert "nothing" in capsys.readouterr().err

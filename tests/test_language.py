@@ -14,6 +14,7 @@ from anygen.playground.language import (
     Facts,
     answer_right,
     caption,
+    declined,
     draw_request,
     facts_of,
     page_right,
@@ -303,3 +304,18 @@ def test_scene_is_of_one_size_that_fits() -> None:
     assert caption(scenes[0]) == "a large cat at the bottom right, sea"
     assert [caption(scene) for scene in scenes[1:4]] == ["two cats, sea", "three cats, sea", "four cats, sea"]
     assert all(relation_of(*scene.things) == scene.relation for scene in scenes[4:])
+
+
+def test_declining_by_a_wrong_name_is_still_declining() -> None:
+    said = unknown.decline("zebra")
+    assert declined(said) and declined("I do not know what a zebra sounds like. I can play a dog, for example.")
+    assert not declined("Here it is: a cat, meadow.") and not declined(f"{said} Here it is: a cat, meadow.")
+    assert declined(said) and not unknown_right(said, "dragon")
+
+
+def test_made_up_words_are_neither_known_nor_held_out() -> None:
+    stream = random.Random(5)
+    words = {unknown.nonsense(stream) for _ in range(2000)}
+    assert len(words) > 1800
+    assert not words & set(unknown.UNKNOWN)
+    assert not any(thing_called(word) for word in words)

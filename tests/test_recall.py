@@ -74,7 +74,7 @@ def test_packing_keeps_chats_whole_and_their_media_in_order() -> None:
     longest = max(len(chat.ids) for chat in chats)
     batch, _, outputs = pack(chats, 3, longest + 40, stage.vocabulary.pad)
     rows = [[i for i in row.tolist() if i != stage.vocabulary.pad] for row in batch["ids"]]
-    left = [chat for chat in chats]
+    left = list(chats)
     found = []
     for row in rows:
         while row:

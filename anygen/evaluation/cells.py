@@ -23,6 +23,7 @@ from anygen.playground.language import (
     Facts,
     answer_right,
     caption,
+    declined,
     draw_request,
     facts_of,
     paraphrase,
@@ -106,8 +107,12 @@ def answered(facts: dict, row: str, *more: str) -> Callable[[Any], Outcome]:
     """The text is right, and there is nothing else."""
 
     def check(reply: Any) -> Outcome:
-        right = only_text(reply) and answer_right(reply.text, facts)
-        return Outcome(rows=dict.fromkeys((row, *more), right), saw=reply.text, values={"answer": reply.text})
+        alone = only_text(reply)
+        right = alone and answer_right(reply.text, facts)
+        rows = dict.fromkeys((row, *more), right)
+        if "unknown" in facts or "unheard" in facts:
+            rows = {row: alone and declined(reply.text), f"{row}, by its name": right}
+        return Outcome(rows=rows, saw=reply.text, values={"answer": reply.text})
 
     return check
 
@@ -123,7 +128,7 @@ def case(world: World, stream: random.Random, cell: str, chat: Chat, check: Call
 
 
 def text_to_text(world: World, stream: random.Random, split: str) -> Iterator[Case]:
-    """Questions about the world, and things that must be declined."""
+    """Questions about the world, and things that must be declined; spelling a word never seen is measured apart."""
     for task, row in cycle((("world", "world"), ("world", "world"), ("unknown", "unknown thing"))):
         chat = sample_chat(stream, task, split)
         yield case(world, stream, "text->text", chat, answered(chat.facts, row))

@@ -15,6 +15,7 @@ from anygen.playground.hearing import (
 from anygen.playground.reading import (
     Facts,
     answer_right,
+    declined,
     facts_of,
     parse_caption,
     thing_called,
@@ -35,6 +36,7 @@ __all__ = [
     "clips_of",
     "corpus_line",
     "decline",
+    "declined",
     "draw_request",
     "facts_of",
     "in_words",

@@ -203,6 +203,12 @@ def unknown_right(reply: str, name: str) -> bool:
     return words.startswith(f"i do not know how to draw {plain(name)}") and "here it is" not in words
 
 
+def declined(reply: str) -> bool:
+    """Whether a reply says that it does not know how to draw, or what it sounds like, whatever it calls it."""
+    words = plain(reply)
+    return words.startswith(("i do not know how to draw", "i do not know what")) and "here it is" not in words
+
+
 def unheard_right(reply: str, name: str) -> bool:
     """Whether a reply without a sound says that it does not know what `name` sounds like."""
     words = plain(reply)

@@ -58,9 +58,15 @@ WITH_THING = (
     "{y} in front of {x}",
     "{x} together with {y}",
 )
-_ONSETS = "b bl d dr f fl g gr k kl m n p pl qu r s sn t v w z".split()
-_VOWELS = "a e i o u oo ee".split()
-_CODAS = "b ck d ff g ll m mp n p rk rt sh t x zz".split()
+_ONSETS = (
+    *"b bl br c ch cl cr d dr f fl fr g gl gr h j k kl l m n p ph pl pr".split(),
+    *"qu r rh s sc sh sk sn sp st str sw t th tr v w wh y z".split(),
+)
+_VOWELS = "a a ai e e ea ee i i ie o o oo ou u y".split()
+_CODAS = (
+    *"b ck d er et ff g in ing k l le ll m mp n na nd o on or p r".split(),
+    *"ra rd rf rk rp rt s sh st t th tle ton w x y zz".split(),
+)
 _KNOWN = frozenset(
     word for item in THINGS for name in (item.name, item.plural, *item.synonyms) for word in name.split()
 ) | frozenset(BACKDROPS)
@@ -72,15 +78,21 @@ def thirds(names: tuple[str, ...], split: str) -> list[str]:
 
 
 def nonsense(stream: random.Random) -> str:
-    """A made-up word, so that not knowing is not learned as a list: 'snooffig'."""
+    """A made-up word, so that not knowing is not learned as a list: 'snooffig', or two halves of names: 'zebroat'."""
     while True:
+        if stream.random() < 0.3:
+            one, two = (stream.choice(thirds(UNKNOWN, "train")) for _ in range(2))
+            word = one[: (len(one) + 1) // 2] + two[len(two) // 2 :]
+            if word not in _KNOWN and word not in UNKNOWN:
+                return word
+            continue
         pieces = [
             part
             for _ in range(stream.choice((1, 2, 2, 3)))
             for part in (stream.choice(_ONSETS), stream.choice(_VOWELS))
         ]
         word = "".join(pieces) + stream.choice(_CODAS)
-        if word not in _KNOWN:
+        if word not in _KNOWN and word not in UNKNOWN:
             return word
 
 
