@@ -214,9 +214,11 @@ class QueryConfig:
     encoder_layers: int = 4
     decoder_layers: int = 4
     add_embeddings: bool = False
+    spread: int = 1  # so many tokens of the memory are read from each signal's state
 
     def __post_init__(self) -> None:
         _positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward", "decoder_layers")
+        _positive(self, "spread")
         _divides(self, "heads", "width")
 
 
@@ -283,14 +285,18 @@ class LinearOutput(OutputProjector):
 
 
 class QueryTransformer(OutputProjector):
-    """Encoder-decoder transformer with learned queries, one per token of the condition (GILL, NExT-GPT section 3)."""
+    """Encoder-decoder transformer with learned queries, one per token of the condition (GILL, NExT-GPT section 3).
+
+    With `spread` s, the memory is s tokens of each of the K signals' states: token j K + k is the j-th of signal k, as
+    in `anygen.training.recall`. Where they are as many as the condition has, each is added to its query.
+    """
 
     config_type = QueryConfig
 
     def __init__(self, config: QueryConfig) -> None:
         super().__init__(config)
-        self.inward = nn.Linear(config.width_in, config.width)
-        self.place = nn.Parameter(torch.randn(config.count, config.width) * 0.02)
+        self.inward = nn.Linear(config.width_in, config.spread * config.width)
+        self.place = nn.Parameter(torch.randn(config.spread * config.count, config.width) * 0.02)
         self.encoder = nn.ModuleList(
             Block(config.width, config.heads, config.feedforward) for _ in range(config.encoder_layers)
         )
@@ -302,11 +308,14 @@ class QueryTransformer(OutputProjector):
         self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
 
     def predict(self, hidden: Tensor) -> Tensor:
-        memory = self.inward(hidden) + self.place  # [batch, count, width]
+        memory = self.inward(hidden).unflatten(-1, (self.config.spread, -1)).transpose(1, 2).flatten(1, 2)
+        memory = memory + self.place  # [batch, spread * count, width]
         for block in self.encoder:
             memory = block(memory)
         memory = self.norm_memory(memory)
         x = self.queries.expand(len(hidden), -1, -1)  # [batch, length, width]
+        if self.config.spread > 1 and memory.shape[1] >= x.shape[1] > 1:
+            x = x + memory[:, : x.shape[1]]
         for block in self.decoder:
             x = block(x, memory)
         return self.outward(x)

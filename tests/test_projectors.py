@@ -95,3 +95,22 @@ def test_descriptions_are_strict():
         ResamplerConfig(tokens_in=4, width_in=1, width_out=1, queries=1, width=9, heads=2)
     with pytest.raises(ModelError, match="count is 0"):
         QueryConfig(count=0, width_in=1, length=1, width_out=1)
+
+
+def test_spread_reads_several_tokens_from_each_signal() -> None:
+    torch.manual_seed(0)
+    sizes = {"count": 4, "width_in": 8, "width": 8, "heads": 2, "feedforward": 16, "encoder_layers": 1}
+    query = QueryTransformer(QueryConfig(**sizes, length=12, width_out=6, decoder_layers=1, spread=3))
+    assert query(torch.randn(5, 4, 8)).shape == (5, 12, 6)
+    seen: list[torch.Tensor] = []
+    query.encoder[0].register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    hidden = torch.randn(1, 4, 8)
+    moved = hidden.clone()
+    moved[:, 2] += 1  # signal 2 of 4 is tokens 2, 6 and 10 of the memory
+    query(hidden), query(moved)
+    changed = (seen[0] - seen[1]).abs().sum(-1)[0] > 0
+    assert changed.nonzero().flatten().tolist() == [2, 6, 10]
+    short = QueryTransformer(QueryConfig(**sizes, length=1, width_out=6, decoder_layers=1, spread=3))
+    assert short(hidden).shape == (1, 1, 6)
+    with pytest.raises(ModelError, match="spread"):
+        QueryConfig(**sizes, length=12, width_out=6, decoder_layers=1, spread=0)

@@ -173,6 +173,39 @@ def _edited(world: World, kind: str, clip: Clip) -> Callable[[Any], Outcome]:
     return check
 
 
+def image_and_audio_to_both(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """A picture and a sound; one answer draws what is heard and plays what is seen, in the order asked for."""
+    return _of_both(world, stream, split, "image+audio->image+audio")
+
+
+def text_to_both(world: World, stream: random.Random, split: str) -> Iterator[Case]:
+    """One answer with a picture and its sound."""
+    return _of_both(world, stream, split, "text->image+audio")
+
+
+def _of_both(world: World, stream: random.Random, split: str, cell: str) -> Iterator[Case]:
+    while True:
+        chat = sample_chat(stream, "both", split)
+        if (len(chat.messages[0]["content"]) > 1) == cell.startswith("image"):
+            order = [part["type"] for part in chat.messages[1]["content"]]
+            yield case(world, stream, cell, chat, _both(world, chat.facts["drawn"], chat.facts["played"], order))
+
+
+def _both(world: World, scene: Scene, clip: Clip, order: list[str]) -> Callable[[Any], Outcome]:
+    def check(reply: Any) -> Outcome:
+        verdict = world.look(reply.images[0]) if len(reply.images) == 1 else None
+        seen = shows(verdict, scene) if verdict else {}
+        drawn = bool(seen) and seen["things_right"] and seen["count_right"]
+        heard = sounds_like(world.hear(reply.audios[0]), clip) if len(reply.audios) == 1 else {}
+        played = bool(heard) and heard["sounds_right"]
+        ordered = [part.type for part in reply] == order
+        rows = {"words, picture and sound in order": ordered, "thing drawn": drawn, "sound played": played}
+        rows["everything right"] = ordered and drawn and played
+        return Outcome(rows=rows, saw=describe(verdict) if verdict else f"{len(reply.images)} pictures")
+
+    return check
+
+
 MATRIX: dict[str, tuple[Cell, int]] = {
     "text->audio": (text_to_audio, 500),
     "audio->text": (audio_to_text, 400),
@@ -181,5 +214,7 @@ MATRIX: dict[str, tuple[Cell, int]] = {
     "image->audio": (image_to_audio, 300),
     "audio->audio": (audio_to_audio, 240),
     "image+audio->text": (image_and_audio_to_text, 200),
+    "image+audio->image+audio": (image_and_audio_to_both, 200),
+    "text->image+audio": (text_to_both, 100),
 }
 """The cells with sound and how many of each are asked when nobody says."""

@@ -19,7 +19,7 @@ class Chat:
 
     In an assistant turn the medium is to be made. `facts` say what is right: `scene`, `clip` or `target` is what is to
     be told or made, `accept` the right short answers to the last question, `unknown` or `unheard` the name of what
-    must be declined.
+    must be declined, `drawn` and `played` what is to be made where both are.
     """
 
     messages: tuple[Message, ...]

@@ -114,12 +114,15 @@ SAMPLERS: dict[str, Callable[[random.Random, str], Chat]] = {
     "sound_pope": sound_dialogue.finding,
     "see": sound_dialogue.seeing,
     "voice": sound_dialogue.voicing,
+    "both": sound_dialogue.both,
     "repeat": sound_dialogue.repeating,
     "belong": sound_dialogue.belonging,
     "unheard": sound_dialogue.declining,
     "mixed": sound_dialogue.mixing,
 }
 TASKS = tuple(SAMPLERS)
+LONG = ("story", "dialogue", "mixed", "both")
+"""Tasks whose answers are more than one text: the first of their texts says too little to be judged alone."""
 MIXTURE = {
     "draw": 22,
     "caption": 14,
@@ -136,6 +139,7 @@ MIXTURE = {
     "sound_pope": 5,
     "see": 6,
     "voice": 6,
+    "both": 6,
     "repeat": 8,
     "belong": 4,
     "unheard": 3,

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from anygen.playground.arrange import one_thing
-from anygen.playground.caption import casual, draw_request
+from anygen.playground.caption import caption, casual, draw_request
 from anygen.playground.chat import Chat, asked, assistant, drawn, user
 from anygen.playground.clip import TEMPOS, TIMES, Clip, Player, is_heldout, sample_clip
 from anygen.playground.hearing import (
@@ -79,6 +79,28 @@ DRAW_IT = (
     "Show me what it looks like{where}.",
     "Draw it{where}, please.",
     "Now paint it{where}.",
+)
+DRAWN_FIRST = (
+    "Draw what you hear{where}, and let me hear what you see.",
+    "Show me what you hear{where}, and play what you see.",
+    "Paint what you hear{where}, then make the sound of what you see.",
+    "A picture of what you hear{where} and the sound of what you see, please.",
+    "Can you draw what you hear{where} and play what you see?",
+)
+SOUNDED_FIRST = (
+    "Let me hear what you see, and draw what you hear{where}.",
+    "Play what you see, and show me what you hear{where}.",
+    "Make the sound of what you see, then paint what you hear{where}.",
+    "The sound of what you see and a picture of what you hear{where}, please.",
+    "Can you play what you see and draw what you hear{where}?",
+)
+DRAWN_AND_SOUNDED = (
+    "{request} and let me hear it",
+    "{request} and play its sound",
+    "{request}, and let me hear it, too",
+    "{request}, with its sound",
+    "{request} and then its sound",
+    "{request}, and what does it sound like",
 )
 
 
@@ -193,6 +215,36 @@ def repeating(stream: random.Random, split: str) -> Chat:
     kind, source, ask, target = sample_sound_edit(stream, split)
     messages = (asked(source, ask, stream), _changed(target))
     return Chat(messages=messages, task="repeat", facts={"edit": kind, "source": source, "target": target})
+
+
+def both(stream: random.Random, split: str) -> Chat:
+    """One answer with a picture and a sound: of what is asked for, or of a sound and a picture that are given."""
+    while True:
+        shown = _one_seen(stream, split)
+        played = Player(stream).once(shown.things[0].thing)  # what is seen, to be heard
+        if split == "train" and is_heldout(played):
+            continue
+        if stream.random() < 0.5:
+            request = draw_request(shown, stream, split).rstrip(".!?")
+            asking = user(pick(DRAWN_AND_SOUNDED, stream, split).format(request=request) + stream.choice((".", "")))
+            scene, first = shown, True
+            break
+        heard = _single(stream, split)
+        backdrop = _backdrop(heard.things[0], split, stream)
+        if backdrop is None or heard.things == played.things:
+            continue
+        scene = _alone(heard.things[0], backdrop, stream)
+        where = "" if backdrop == "meadow" else f" {stream.choice(BACKDROP_WORDS[backdrop])}"
+        first = stream.random() < 0.5
+        ask = casual(pick(DRAWN_FIRST if first else SOUNDED_FIRST, stream, split).format(where=where), stream)
+        given: list[Scene | Clip] = [shown, heard] if stream.random() < 0.6 else [heard, shown]
+        asking = user(*given, ask) if stream.random() < 0.8 else user(ask, *given)
+        break
+    answer = [(f"Here it is: {caption(scene)}.", scene), (f"Here it is: {sound_caption(played)}.", played)]
+    parts: list[str | Scene | Clip] = [part for pair in (answer if first else answer[::-1]) for part in pair]
+    said = " ".join(part for part in parts if isinstance(part, str))
+    facts = {"accept": [said], "drawn": scene, "played": played}
+    return Chat(messages=(asking, assistant(*parts)), task="both", facts=facts)
 
 
 def belonging(stream: random.Random, split: str) -> Chat:

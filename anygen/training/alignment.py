@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import in_words, sample_chat, tasks
+from anygen.playground.dialogue import LONG, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
@@ -21,7 +21,7 @@ from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
-STAGE_2 = {"draw": 6, "edit": 2, "story": 1, "sound": 5, "repeat": 2, "voice": 1}
+STAGE_2 = {"draw": 6, "edit": 2, "story": 1, "sound": 5, "repeat": 2, "voice": 1, "both": 2}
 STAGE_3 = {
     "draw": 20,
     "caption": 12,
@@ -38,6 +38,7 @@ STAGE_3 = {
     "sound_pope": 6,
     "see": 8,
     "voice": 8,
+    "both": 8,
     "repeat": 8,
     "belong": 5,
     "unheard": 3,
@@ -240,7 +241,7 @@ class AlignmentStage(nn.Module):
         stream = random.Random("answers")
         right: dict[str, list[bool]] = {}
         lines = []
-        for task in [task for task in self.mixture if task not in ("story", "dialogue", "mixed")] * 24:
+        for task in [task for task in self.mixture if task not in LONG] * 24:
             chat = sample_chat(stream, task, "heldout")
             text = answer(self.model, chat, self.senses)
             right.setdefault(task, []).append(answer_right(text.split(":", 1)[-1], chat.facts))

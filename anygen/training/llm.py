@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import caption_of, in_words, sample_chat, tasks
+from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import Vocabulary
 from anygen.template import IGNORE, Rendered, render
@@ -36,6 +36,7 @@ MIXTURE = {
     "sound_pope": 8,
     "see": 4,
     "voice": 4,
+    "both": 6,
     "repeat": 8,
     "belong": 6,
     "unheard": 4,
@@ -154,7 +155,7 @@ class LLMStage(nn.Module):
         lines = []
         while sum(map(len, right.values())) < 160:
             chat = self.chat(stream, "heldout")
-            if len(chat.messages) != 2 or chat.task in ("story", "dialogue", "mixed"):
+            if len(chat.messages) != 2 or chat.task in LONG:
                 continue
             text = self.answer(chat)
             right.setdefault(chat.task, []).append(answer_right(text, chat.facts))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from anygen.error import DataError, RequestError
 from anygen.training.checkpoint import read_checkpoint
@@ -110,6 +111,7 @@ class Run:
         if not self._fit(stage, folder, "llm"):
             return False
         stage.llm.save_pretrained(folder / "part")
+        save_file(stage.recall.state_dict(), folder / "recall.safetensors")
         return True
 
     def _image_encoder(self, folder: Path) -> bool:
@@ -281,24 +283,32 @@ class Run:
         )
 
     def _outof(self, modality: str, generator: Any) -> Any:
-        """A fresh output projector, scaled to the generator's conditions of training captions."""
+        """A fresh output projector, scaled to the generator's conditions of training captions.
+
+        It reads the signals' states as the language model's recall heads did, where the widths agree.
+        """
         from anygen.projectors import QueryConfig, QueryTransformer
         from anygen.training.tokenizer import SIGNALS
 
         length, width = generator.condition_shape
+        heads = load_file(self.need("llm") / "recall.safetensors")
+        told = heads[f"heads.{modality}.weight"]
         query = QueryTransformer(
             QueryConfig(
                 count=SIGNALS[modality],
+                spread=len(told) // told.shape[1],
                 width_in=self.recipe.llm_width,
                 length=length,
                 width_out=width,
                 width=self.recipe.projector_width,
                 heads=4,
                 feedforward=2 * self.recipe.projector_width,
-                encoder_layers=1,
+                encoder_layers=2,
                 decoder_layers=2,
             )
         )
+        if query.inward.weight.shape == told.shape:
+            query.inward.load_state_dict({"weight": told, "bias": heads[f"heads.{modality}.bias"]})
         query.measure(generator.condition(_captions(modality, 512)))
         return query
 
