@@ -11,6 +11,7 @@ from anygen.projectors import (
     OUTPUT_PROJECTORS,
     MlpConfig,
     QueryConfig,
+    QueryTransformer,
     ResamplerConfig,
     build,
     describe,

@@ -1,13 +1,18 @@
 """The language model's signals tell their caption: which signal tells which token, and that it can be learnt."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
+from anygen.model import AnyGenModel
 from anygen.playground.dialogue import caption_of
 from anygen.signals import Vocabulary
+from anygen.testing import tiny_model
 from anygen.training.llm import LLMSizes, LLMStage
 from anygen.training.packing import pack
 from anygen.training.recall import Recall
+from anygen.training.states import StatesStage
 from anygen.training.tokenizer import SIGNALS, train_tokenizer
 
 TOKENIZER = train_tokenizer(600, iter(["the sound of a dog, twice, fast", "a small dog left of a large cat, sea"] * 20))
@@ -83,3 +88,29 @@ def test_packing_keeps_chats_whole_and_their_media_in_order() -> None:
             row = row[len(chat.ids) :]
             found += [caption_of(part) for part in chat.outputs]
     assert [caption_of(part) for part in outputs] == found
+
+
+def test_stage_two_learns_from_states_that_are_made_once(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    stage = StatesStage("stage2", model, {"draw": 1, "sound": 1}, pool=24, length=600)
+    made = []
+    model.llm.register_forward_pre_hook(lambda *_: made.append(1))
+    optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=3e-3)
+    seen = []
+    for step in range(12):
+        losses = stage(stage.prepare(0, 6, 0), torch.Generator())
+        assert set(losses) == {"condition_image", "condition_audio"}
+        sum(losses.values()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seen.append(sum(float(loss.detach()) for loss in losses.values()))
+        if step == 0:
+            calls = len(made)
+    assert seen[-1] < 0.9 * seen[0] and len(made) == calls > 0
+    changed = {n.split(".")[0] for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed == {"output_projectors"}
+    again = StatesStage("stage2", model, {"draw": 1, "sound": 1}, pool=24, length=600).states("train", 24)
+    for modality, pool in stage.pool.items():
+        assert torch.equal(pool.hidden, again[modality].hidden) and pool.captions == again[modality].captions
+        assert len(pool.hidden) == len(pool.conditions) == len(pool.captions) == len(pool.weights)

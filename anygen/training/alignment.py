@@ -21,7 +21,7 @@ from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
-STAGE_2 = {"draw": 6, "edit": 2, "story": 1, "sound": 5, "repeat": 2, "voice": 1, "both": 2}
+STAGE_2 = {"draw": 6, "edit": 3, "story": 1, "sound": 5, "repeat": 3, "voice": 1, "both": 2, "see": 1}
 STAGE_3 = {
     "draw": 20,
     "caption": 12,

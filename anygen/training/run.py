@@ -348,6 +348,14 @@ class Run:
     def _stage2(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_2
 
+        if self.recipe.pool and not self.recipe.data and not self.recipe.diffusion:
+            from anygen.training.states import StatesStage
+
+            model = self.model("stage1")
+            if not self._fit(StatesStage("stage2", model, STAGE_2, pool=self.recipe.pool), folder, "stage2"):
+                return False
+            model.cpu().save(folder / "model")
+            return True
         return self._align(
             folder,
             "stage2",

@@ -1,0 +1,119 @@
+"""Stage 2 from cached states: output projectors alone, on what the frozen language model leaves at its signals."""
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from anygen.model import AnyGenModel, condition_loss
+from anygen.playground.dialogue import caption_of, in_words, sample_chat
+from anygen.template import Rendered
+from anygen.training.alignment import mixture_for, padding_weights
+from anygen.training.loop import Batch
+from anygen.training.packing import pack
+
+
+class States(NamedTuple):
+    """Answers' hidden states [n, signals, width], their conditions [n, length, width] and weights [n, length]."""
+
+    hidden: Tensor
+    conditions: Tensor
+    weights: Tensor
+    captions: list[str]
+
+
+class StatesStage(nn.Module):
+    """Trains the output projectors on a pool of `pool` media of training answers, with pictures told in words.
+
+    Nothing before the projectors changes, so the language model and the text encoders run once over the pool and never
+    again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them.
+    """
+
+    def __init__(self, name: str, model: AnyGenModel, mixture: Mapping[str, float], *, pool: int, length: int = 192):
+        super().__init__()
+        self.name, self.model, self.pool_size, self.length = name, model, pool, length
+        self.mixture = mixture_for(mixture, {*model.reads, *model.writes})
+        self.media = tuple(modality for modality in model.output_projectors)
+        self.pool: dict[str, States] = {}
+        model.requires_grad_(False)
+        model.output_projectors.requires_grad_(True)
+
+    def to(self, *args: Any, **kwargs: Any) -> "StatesStage":
+        super().to(*args, **kwargs)
+        for modality in self.media:
+            self.model.generator(modality).to(self.model.device)
+        return self
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        """Where in the pool the batch lies: numbers in 0..1 for each modality."""
+        rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        return {modality: torch.rand(size, generator=rng) for modality in self.media}
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        self.pool = self.pool or self.states("train", self.pool_size)
+        losses = {}
+        for modality, pool in self.pool.items():
+            rows = (batch[modality] * len(pool.hidden)).long()
+            predicted = self.model.predict_condition(modality, pool.hidden[rows].float())
+            deviation = self.model.output_projectors[modality].condition_std
+            losses[f"condition_{modality}"] = condition_loss(
+                predicted.float(), pool.conditions[rows].float(), deviation, pool.weights[rows]
+            )
+        return losses
+
+    @torch.no_grad()
+    def states(self, split: str, count: int) -> dict[str, States]:
+        """States of at least `count` media of random answers, the same in every run."""
+        stream = random.Random(f"states {split}")
+        device, vocabulary = self.model.device, self.model.vocabulary
+        found: dict[str, list[States]] = {modality: [] for modality in self.media}
+        while sum(len(part.captions) for parts in found.values() for part in parts) < count:
+            chats: list[Rendered] = []
+            while sum(len(chat.ids) for chat in chats) < 16 * self.length:
+                task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
+                chats.append(self.model.render(in_words(sample_chat(stream, task, split)).messages))
+            batch, _, made = pack(chats, 16, self.length, vocabulary.pad)
+            ids = batch["ids"].to(device)
+            out = self.model.llm(input_ids=ids, use_cache=False, output_hidden_states=True, logits_to_keep=1)
+            for modality in self.media:
+                if captions := [caption_of(part) for part in made if part["type"] == modality]:
+                    hidden = self.model.span_states(modality, ids, out.hidden_states[-1])
+                    found[modality].append(self._states(modality, hidden, captions))
+        return {
+            modality: States(
+                *(torch.cat([part[i] for part in parts]) for i in range(3)),
+                [caption for part in parts for caption in part.captions],
+            )
+            for modality, parts in found.items()
+            if parts
+        }
+
+    def _states(self, modality: str, hidden: Tensor, captions: list[str]) -> States:
+        tokenizer = self.model.generator(modality).pipeline.tokenizer
+        coded = tokenizer(
+            captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        ).to(hidden.device)
+        told = self.model.generator(modality).tell(coded.input_ids, coded.attention_mask)  # [n, length, width]
+        weights = padding_weights(coded.attention_mask)
+        if weights.shape[1] != told.shape[1]:
+            weights = weights.new_ones(told.shape[:2])
+        return States(hidden.bfloat16(), told.bfloat16(), weights, captions)
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Of held-out answers, how many of the predicted conditions are nearest to that of their own caption."""
+        figures, lines = {}, []
+        for modality, held in self.states("heldout", 240).items():
+            predicted = self.model.predict_condition(modality, held.hidden.float()).float()
+            weight = held.weights[:, :, None]
+            right = []
+            for row, caption in enumerate(held.captions):
+                apart = ((predicted[row] - held.conditions.float()).square() * weight).sum((1, 2)) / weight.sum((1, 2))
+                nearest = held.captions[int(apart.argmin())]
+                right.append(nearest == caption)
+                lines.append(f"{'ok ' if right[-1] else 'BAD'} {caption} -> {nearest}\n")
+            figures[f"nearest_{modality}"] = round(sum(right) / len(right), 3)
+        (folder / f"{step:07d}.txt").write_text("".join(lines))
+        return figures
