@@ -39,31 +39,37 @@ def build_vocoder(channels: int = 128) -> Any:
     return vocoder
 
 
-def spectral_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Multi-resolution STFT loss of waveforms [n, samples]: convergence and log magnitude (arXiv 1910.11480)."""
+def spectral_loss(made: Tensor, wanted: Tensor, floor: float = 1e-4) -> Tensor:
+    """Multi-resolution STFT loss of waveforms [n, samples]: convergence and log magnitude (arXiv 1910.11480).
+
+    `floor` is added to the magnitudes' squares as its own square: what is below is silence, and has little gradient.
+    """
     total = made.new_zeros(())
     for window, hop in RESOLUTIONS:
         taper = torch.hann_window(window, device=made.device)
-        a, b = (_magnitude(wave, window, hop, taper) for wave in (made, wanted))
+        a, b = (_magnitude(wave, window, hop, taper, floor) for wave in (made, wanted))
         convergence = ((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp_min(1e-2)).mean()
         total = total + convergence + (a.log() - b.log()).abs().mean()
     return total / len(RESOLUTIONS)
 
 
-def _magnitude(wave: Tensor, window: int, hop: int, taper: Tensor) -> Tensor:
-    """Magnitudes with a soft floor of 1e-4, below which silence still has a gradient."""
+def _magnitude(wave: Tensor, window: int, hop: int, taper: Tensor, floor: float) -> Tensor:
     spectrum = torch.view_as_real(torch.stft(wave, window, hop, window=taper, return_complex=True))
-    return (spectrum.square().sum(-1) + 1e-8).sqrt()
+    return (spectrum.square().sum(-1) + floor**2).sqrt()
 
 
 class VocoderStage(nn.Module):
-    """Learns segments of `frames` frames from their own mels, by spectra at several resolutions and the mel itself."""
+    """Learns segments of `frames` frames from their own mels, by spectra at several resolutions and the mel itself.
+
+    The spectra's floor falls from 0.1 to 1e-4 in the first `settle` steps: exact silence, of which there is much, is
+    learnt last, or its gradients drown those of what sounds.
+    """
 
     name = "audio-vocoder"
 
-    def __init__(self, vocoder: Any, frames: int = 48) -> None:
+    def __init__(self, vocoder: Any, frames: int = 48, settle: int = 5000) -> None:
         super().__init__()
-        self.vocoder, self.frames = vocoder, frames
+        self.vocoder, self.frames, self.settle = vocoder, frames, settle
         self.mixer = Mixer()
 
     def to(self, *args: Any, **kwargs: Any) -> "VocoderStage":
@@ -72,7 +78,11 @@ class VocoderStage(nn.Module):
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
-        return {"orders": self.mixer.orders(clips_of(step, size, seed))}
+        return {"orders": self.mixer.orders(clips_of(step, size, seed)), "step": torch.tensor(step)}
+
+    def floor(self, step: int) -> float:
+        """The spectra's floor at a step."""
+        return 0.1 * 10 ** (-3 * min(1.0, step / self.settle))
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         waves = self.mixer.mix(batch["orders"]).float() / 32768
@@ -87,7 +97,8 @@ class VocoderStage(nn.Module):
         wanted = waves[rows, samples]
         made = self.vocoder(mel).float()
         with torch.autocast(made.device.type, enabled=False):
-            return {"spectra": spectral_loss(made, wanted), "mel": 10 * F.l1_loss(log_mel(made), log_mel(wanted))}
+            spectra = spectral_loss(made, wanted, self.floor(int(batch["step"])))
+            return {"spectra": spectra, "mel": 10 * F.l1_loss(log_mel(made), log_mel(wanted))}
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """The spectral distance on whole held-out clips, and Griffin-Lim's on the same mels."""

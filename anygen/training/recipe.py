@@ -36,6 +36,7 @@ class Recipe:
     audio_unet_channels: tuple[int, ...] = (64, 128, 192)
     audio_condition: int = 192
     vocoder_channels: int = 128
+    vocoder_settle: int = 5000  # the vocoder learns exact silence after so many steps
     audio_text_steps: int | None = None
     audio_depth: int = 4
     audio_guidance: float = 2.5

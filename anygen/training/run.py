@@ -191,7 +191,7 @@ class Run:
     def _audio_vocoder(self, folder: Path) -> bool:
         from anygen.training.audio_vocoder import VocoderStage, build_vocoder
 
-        stage = VocoderStage(build_vocoder(self.recipe.vocoder_channels))
+        stage = VocoderStage(build_vocoder(self.recipe.vocoder_channels), settle=self.recipe.vocoder_settle)
         if not self._fit(stage, folder, "audio-vocoder"):
             return False
         stage.vocoder.save_pretrained(folder / "part")
