@@ -60,7 +60,7 @@ def test_the_documented_help_is_the_real_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`UPDATE_DOCS=1 pytest tests/test_front_door.py` writes docs/cli.md anew."""
-    parts = [[], *([name] for name in COMMANDS), ["data", "sample"], ["data", "check"]]
+    parts = [[], *([name] for name in COMMANDS), ["data", "sample"], ["data", "check"], ["data", "cache"]]
     text = "# Command line\n"
     for words in parts:
         title = " ".join(["anygen", *words])

@@ -9,6 +9,7 @@ from anygen.model import AnyGenModel
 from anygen.playground.dialogue import caption_of
 from anygen.signals import Vocabulary
 from anygen.testing import tiny_model
+from anygen.training.features import FeaturesStage
 from anygen.training.llm import LLMSizes, LLMStage
 from anygen.training.packing import pack
 from anygen.training.recall import Recall
@@ -114,3 +115,28 @@ def test_stage_two_learns_from_states_that_are_made_once(tmp_path: Path) -> None
     for modality, pool in stage.pool.items():
         assert torch.equal(pool.hidden, again[modality].hidden) and pool.captions == again[modality].captions
         assert len(pool.hidden) == len(pool.conditions) == len(pool.captions) == len(pool.weights)
+
+
+def test_stage_one_learns_captions_from_features_that_are_made_once(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    stage = FeaturesStage("stage1", model, pool=32).train()
+    made = []
+    model.encoders["image"].register_forward_pre_hook(lambda *_: made.append(1))
+    optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
+    seen = []
+    for _ in range(25):
+        losses = stage(stage.prepare(0, 8, 0), torch.Generator())
+        total = sum(loss for name, loss in losses.items() if not name.startswith("_"))
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        seen.append(float(total.detach()))
+    assert seen[-1] < 0.8 * seen[0] and len(made) == 1
+    changed = {n.split(".")[0] for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed == {"input_projectors"}
+    for modality, pool in stage.pool.items():
+        assert pool.ids.shape == (32, model.input_projectors[modality].tokens)
+        assert model.tokenizer.decode(pool.ids[0]).strip().startswith("[")
+    figures = stage.sample(tmp_path, 1)
+    assert set(figures) == {"told_image", "told_audio"} and all(0 <= value <= 1 for value in figures.values())

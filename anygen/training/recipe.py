@@ -49,8 +49,8 @@ class Recipe:
     vocabulary: int = 2048
     projector_width: int = 192
     rank: int = 32
-    names: float = 0.3  # weight of the term that pulls what is seen towards its name, in stages 1 and 3
-    pool: int = 24000  # answers whose states stage 2 keeps and learns from; 0: it runs the LLM, and trains its signals
+    names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
+    pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14
@@ -70,7 +70,7 @@ _NIGHT = {
     "audio-vae": FitOptions(steps=10000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
     "audio-vocoder": FitOptions(steps=10000, batch=8, rate=8e-4, ema=0.999, warmup=300, precision="no"),
     "audio-generator": FitOptions(steps=15000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
-    "stage1": FitOptions(steps=3000, batch=6, rate=2e-3, warmup=100),
+    "stage1": FitOptions(steps=6000, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
     "stage2": FitOptions(steps=4000, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
     "stage3": FitOptions(steps=6000, batch=8, rate=1e-3, ema=0.998, warmup=100),
 }
@@ -122,7 +122,7 @@ _GPU = {
         sample_every=10000,
         save_every=5000,
     ),
-    "stage1": FitOptions(steps=4000, batch=48, rate=1e-3, workers=12, log_every=200, sample_every=2000),
+    "stage1": FitOptions(steps=10000, batch=256, rate=1e-3, decay_share=0.5, log_every=200, sample_every=5000),
     "stage2": FitOptions(steps=6000, batch=256, rate=2e-3, decay_share=0.5, log_every=200, sample_every=3000),
     "stage3": FitOptions(steps=10000, batch=48, rate=6e-4, ema=0.999, workers=12, log_every=200, sample_every=5000),
 }

@@ -273,11 +273,23 @@ class Run:
         return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
 
     def _into(self, modality: str, encoder: Any) -> Any:
-        """A fresh input projector: 2 x 2 patches, or four features in a row, become one token."""
-        from anygen.projectors import MlpConfig, MlpProjector
+        """A fresh input projector: queries that become the words of a caption, or every few features one token."""
+        from anygen.projectors import MlpConfig, MlpProjector, ResamplerConfig, ResamplerProjector
 
         width = self.recipe.llm_width
-        together = {"merge": 2} if modality == "image" else {"run": 4}
+        if self.recipe.pool:
+            queries = {"image": 16, "audio": 24}[modality]  # as long as captions are
+            config = ResamplerConfig(
+                tokens_in=encoder.tokens,
+                width_in=encoder.width,
+                width_out=width,
+                queries=queries,
+                width=self.recipe.projector_width,
+                heads=4,
+                layers=3,
+            )
+            return ResamplerProjector(config)
+        together = {"merge": 2} if modality == "image" else {"run": 4}  # 2 x 2 patches, or four features in a row
         return MlpProjector(
             MlpConfig(tokens_in=encoder.tokens, width_in=encoder.width, width_out=width, hidden=2 * width, **together)
         )
@@ -340,22 +352,34 @@ class Run:
             self.recipe.data, model, train, cache, pictures="output" in train and self.recipe.diffusion > 0
         )
 
+    def _cached(self) -> bool:
+        """Whether stages 1 and 2 learn from what the frozen parts made once of the playground."""
+        return bool(self.recipe.pool) and not self.recipe.data and not self.recipe.start
+
+    def _fit_model(self, folder: Path, step: str, stage: Any) -> bool:
+        """Fit a stage that trains parts of its `model`, and save that."""
+        if not self._fit(stage, folder, step):
+            return False
+        stage.model.cpu().save(folder / "model")
+        return True
+
     def _stage1(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_1
 
+        if self._cached():
+            from anygen.training.features import FeaturesStage
+
+            return self._fit_model(folder, "stage1", FeaturesStage("stage1", self.model(None), pool=self.recipe.pool))
         return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_2
 
-        if self.recipe.pool and not self.recipe.data and not self.recipe.diffusion:
+        if self._cached() and not self.recipe.diffusion:
             from anygen.training.states import StatesStage
 
-            model = self.model("stage1")
-            if not self._fit(StatesStage("stage2", model, STAGE_2, pool=self.recipe.pool), folder, "stage2"):
-                return False
-            model.cpu().save(folder / "model")
-            return True
+            stage = StatesStage("stage2", self.model("stage1"), STAGE_2, pool=2 * self.recipe.pool)
+            return self._fit_model(folder, "stage2", stage)
         return self._align(
             folder,
             "stage2",
@@ -376,7 +400,7 @@ class Run:
             STAGE_3,
             {"input", "output", "signals", "lora"},
             words=0.1,
-            names=self.recipe.names,
+            names=0.0 if self._cached() else self.recipe.names,  # words of a caption lie on no patch
             diffusion=self.recipe.diffusion,
         )
 

@@ -38,8 +38,8 @@ class Sense(Protocol):
         """Render there from now on."""
         ...
 
-    def sample(self, stream: random.Random) -> Part:
-        """A random training part."""
+    def sample(self, stream: random.Random, split: str = "train") -> Part:
+        """A random part of a split."""
         ...
 
     def shown(self, parts: list[Part]) -> Batch:
@@ -81,8 +81,8 @@ class Sight:
     def to(self, device: torch.device) -> None:
         self.compositor, self.painter = Compositor(self.side, device), Compositor(self.canvas, device)
 
-    def sample(self, stream: random.Random) -> Part:
-        return {"type": "image", "scene": sample_scene(stream)}
+    def sample(self, stream: random.Random, split: str = "train") -> Part:
+        return {"type": "image", "scene": sample_scene(stream, split=split)}
 
     def shown(self, parts: list[Part]) -> Batch:
         scenes = [part["scene"] for part in parts]
@@ -120,8 +120,8 @@ class Hearing:
     def to(self, device: torch.device) -> None:
         self.mixer = Mixer(device)
 
-    def sample(self, stream: random.Random) -> Part:
-        return {"type": "audio", "clip": sample_clip(stream)}
+    def sample(self, stream: random.Random, split: str = "train") -> Part:
+        return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def shown(self, parts: list[Part]) -> Batch:
         clips = [part["clip"] for part in parts]
