@@ -295,6 +295,7 @@ class QueryTransformer(OutputProjector):
 
     def __init__(self, config: QueryConfig) -> None:
         super().__init__(config)
+        self.spread = config.spread
         self.inward = nn.Linear(config.width_in, config.spread * config.width)
         self.place = nn.Parameter(torch.randn(config.spread * config.count, config.width) * 0.02)
         self.encoder = nn.ModuleList(
@@ -308,13 +309,13 @@ class QueryTransformer(OutputProjector):
         self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
 
     def predict(self, hidden: Tensor) -> Tensor:
-        memory = self.inward(hidden).unflatten(-1, (self.config.spread, -1)).transpose(1, 2).flatten(1, 2)
+        memory = self.inward(hidden).unflatten(-1, (self.spread, -1)).transpose(1, 2).flatten(1, 2)
         memory = memory + self.place  # [batch, spread * count, width]
         for block in self.encoder:
             memory = block(memory)
         memory = self.norm_memory(memory)
         x = self.queries.expand(len(hidden), -1, -1)  # [batch, length, width]
-        if self.config.spread > 1 and memory.shape[1] >= x.shape[1] > 1:
+        if self.spread > 1 and memory.shape[1] >= x.shape[1] > 1:
             x = x + memory[:, : x.shape[1]]
         for block in self.decoder:
             x = block(x, memory)

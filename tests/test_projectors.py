@@ -100,7 +100,7 @@ def test_descriptions_are_strict():
 
 def test_spread_reads_several_tokens_from_each_signal() -> None:
     torch.manual_seed(0)
-    sizes = {"count": 4, "width_in": 8, "width": 8, "heads": 2, "feedforward": 16, "encoder_layers": 1}
+    sizes: dict[str, Any] = {"count": 4, "width_in": 8, "width": 8, "heads": 2, "feedforward": 16, "encoder_layers": 1}
     query = QueryTransformer(QueryConfig(**sizes, length=12, width_out=6, decoder_layers=1, spread=3))
     assert query(torch.randn(5, 4, 8)).shape == (5, 12, 6)
     seen: list[torch.Tensor] = []

@@ -32,9 +32,10 @@ def test_signals_tell_their_tokens_in_turn_and_span_by_span() -> None:
     hidden = torch.zeros(2, ids.shape[1], size)
     per = targets["image"].shape[1] // len(signals)
     with torch.no_grad():  # each head shows its own share of the state: states that hold one token tell it
-        recall.heads["image"] = nn.Linear(size, per * size, bias=False)
+        head = nn.Linear(size, per * size, bias=False)
+        recall.heads["image"] = head
         for share in range(per):
-            recall.heads["image"].weight[share * size : (share + 1) * size] = torch.eye(size) * (share == 0)
+            head.weight[share * size : (share + 1) * size] = torch.eye(size) * (share == 0)
         for row in range(2):
             start = ids[row].tolist().index(signals[0])
             for place in range(len(signals)):

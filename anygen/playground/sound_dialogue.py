@@ -240,8 +240,9 @@ def both(stream: random.Random, split: str) -> Chat:
         given: list[Scene | Clip] = [shown, heard] if stream.random() < 0.6 else [heard, shown]
         asking = user(*given, ask) if stream.random() < 0.8 else user(ask, *given)
         break
-    answer = [(f"Here it is: {caption(scene)}.", scene), (f"Here it is: {sound_caption(played)}.", played)]
-    parts: list[str | Scene | Clip] = [part for pair in (answer if first else answer[::-1]) for part in pair]
+    picture: list[str | Scene | Clip] = [f"Here it is: {caption(scene)}.", scene]
+    sound: list[str | Scene | Clip] = [f"Here it is: {sound_caption(played)}.", played]
+    parts = picture + sound if first else sound + picture
     said = " ".join(part for part in parts if isinstance(part, str))
     facts = {"accept": [said], "drawn": scene, "played": played}
     return Chat(messages=(asking, assistant(*parts)), task="both", facts=facts)

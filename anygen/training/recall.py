@@ -1,6 +1,6 @@
 """A task for the language model alone: its states at an answer's signals must hold what is to be made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ class Recall(nn.Module):
     tokens k, K + k, 2 K + k ... of the caption, each through a matrix of its own and the model's embeddings.
     """
 
-    def __init__(self, tokenizer: Any, vocabulary: Vocabulary, modalities: Sequence[str], width: int, length: int = 32):
+    def __init__(
+        self, tokenizer: Any, vocabulary: Vocabulary, modalities: Collection[str], width: int, length: int = 32
+    ):
         super().__init__()
         self.tokenizer, self.vocabulary = caption_tokenizer(tokenizer, length), vocabulary
         self.signals = {modality: vocabulary.spans[modality].signals for modality in modalities}

@@ -84,7 +84,9 @@ class StatesStage(nn.Module):
                     found[modality].append(self._states(modality, hidden, captions))
         return {
             modality: States(
-                *(torch.cat([part[i] for part in parts]) for i in range(3)),
+                torch.cat([part.hidden for part in parts]),
+                torch.cat([part.conditions for part in parts]),
+                torch.cat([part.weights for part in parts]),
                 [caption for part in parts for caption in part.captions],
             )
             for modality, parts in found.items()
