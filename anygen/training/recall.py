@@ -25,7 +25,7 @@ class Recall(nn.Module):
         self, tokenizer: Any, vocabulary: Vocabulary, modalities: Collection[str], width: int, length: int = 32
     ):
         super().__init__()
-        self.tokenizer, self.vocabulary = caption_tokenizer(tokenizer, length), vocabulary
+        self.tokenizer = caption_tokenizer(tokenizer, length)
         self.signals = {modality: vocabulary.spans[modality].signals for modality in modalities}
         self.heads = nn.ModuleDict(
             {m: nn.Linear(width, width * -(-length // len(signals))) for m, signals in self.signals.items()}
@@ -47,7 +47,7 @@ class Recall(nn.Module):
         return F.linear(told, embeddings)
 
     def forward(self, targets: Mapping[str, Tensor], ids: Tensor, hidden: Tensor, embeddings: Tensor) -> Batch:
-        """Mean cross-entropy of each modality's captions, and `_recall_...`, the share of tokens told right."""
+        """Mean cross-entropy of each modality's captions, and `_recalled_...`, the share of tokens told right."""
         losses = {}
         for modality, wanted in targets.items():
             logits = self.logits(modality, ids, hidden, embeddings).float()[:, : wanted.shape[1]]

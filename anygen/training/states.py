@@ -36,7 +36,7 @@ class StatesStage(nn.Module):
         super().__init__()
         self.name, self.model, self.pool_size, self.length = name, model, pool, length
         self.mixture = mixture_for(mixture, {*model.reads, *model.writes})
-        self.media = tuple(modality for modality in model.output_projectors)
+        self.media = tuple(model.output_projectors)
         self.pool: dict[str, States] = {}
         model.requires_grad_(False)
         model.output_projectors.requires_grad_(True)
