@@ -27,6 +27,12 @@ def _filters(device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+def _inverse_filters(device: torch.device) -> Tensor:
+    """Their least-squares inverse: [frequencies, bins]."""
+    return torch.linalg.pinv(_filters(device))
+
+
+@lru_cache(maxsize=4)
 def _window(device: torch.device) -> Tensor:
     return torch.hann_window(WINDOW, device=device)
 
@@ -58,8 +64,7 @@ def log_mel(waves: Tensor) -> Tensor:
 def magnitudes(mel: Tensor) -> Tensor:
     """The inverse of the logarithm and of the mel filters (least squares, not negative): [n, frequencies, frames]."""
     linear = ((mel.float() - 1) * (_SILENCE / 2)).exp()
-    inverse = torch.linalg.pinv(_filters(mel.device))
-    return (inverse @ linear).clamp_min(0)
+    return (_inverse_filters(mel.device) @ linear).clamp_min(0)
 
 
 def griffin_lim(mel: Tensor, steps: int = 60, momentum: float = 0.99, seed: int = 0) -> Tensor:
@@ -70,15 +75,15 @@ def griffin_lim(mel: Tensor, steps: int = 60, momentum: float = 0.99, seed: int 
     angles = torch.polar(torch.ones_like(phase), phase)
     before = torch.zeros_like(angles)
     for _ in range(steps):
-        rebuilt = _spectrum(_waves(wanted * angles))
+        rebuilt = _spectrum(inverse_spectrum(wanted * angles))
         angles = rebuilt - momentum / (1 + momentum) * before
         angles = angles / angles.abs().clamp_min(1e-8)
         before = rebuilt
-    return _waves(wanted * angles)
+    return inverse_spectrum(wanted * angles)
 
 
-def _waves(spectrum: Tensor) -> Tensor:
-    """Overlap-add, the inverse of `_spectrum`: [n, frames * HOP]."""
+def inverse_spectrum(spectrum: Tensor) -> Tensor:
+    """The inverse STFT by overlap-add: complex [n, WINDOW / 2 + 1, frames] to [n, frames * HOP]."""
     window = _window(spectrum.device)
     frames = torch.fft.irfft(spectrum, WINDOW, dim=1) * window[:, None]  # [n, window, frames]
     length = WINDOW + HOP * (spectrum.shape[-1] - 1)

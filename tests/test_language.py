@@ -25,6 +25,7 @@ from anygen.playground.language import (
     unknown_right,
 )
 from anygen.playground.scene import Scene, is_heldout, place_of, relation_of, sample_scene
+from anygen.playground.slips import slip, slipped
 from anygen.playground.things import THINGS
 from anygen.playground.word import a, split_part
 
@@ -68,6 +69,32 @@ def test_paraphrases_and_requests_say_what_the_caption_says(split: str) -> None:
             said = parse_caption(text)
             assert said is not None, text
             assert with_defaults(said, scene.kind).agrees(facts_of(scene)), text
+
+
+def test_slips_leave_what_is_meant() -> None:
+    stream = random.Random(2)
+    changed, right = 0, 0
+    for _ in range(600):
+        scene = sample_scene(stream)
+        text = draw_request(scene, stream)
+        typed = slip(text, stream)
+        changed += typed != text
+        said = parse_caption(typed)
+        meant = facts_of(scene)
+        whole = said is not None and len(said.things) == len(meant.things)
+        right += whole and with_defaults(said, scene.kind).agrees(meant)
+    assert changed > 300 and right > 530  # the reader wants more of the small words than people do
+
+
+def test_only_what_a_user_types_has_slips() -> None:
+    chat = sample_chat(random.Random(3), "edit")
+    assert slipped(chat, random.Random(0), 0.0) == chat
+    other = [slipped(chat, random.Random(seed), 1.0) for seed in range(30)]
+    assert any(one != chat for one in other)
+    for one in other:
+        assert one.facts == chat.facts and one.messages[1::2] == chat.messages[1::2]
+        media = [[p for p in m["content"] if p["type"] != "text"] for m in one.messages]
+        assert media == [[p for p in m["content"] if p["type"] != "text"] for m in chat.messages]
 
 
 def test_every_name_means_its_thing_only() -> None:

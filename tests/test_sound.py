@@ -23,6 +23,7 @@ from anygen.playground.clip import (
     Player,
     is_heldout,
     sample_clip,
+    settle,
 )
 from anygen.playground.dialogue import MIXTURE, TASKS, in_words, sample_chat, tasks
 from anygen.playground.hearing import (
@@ -133,6 +134,19 @@ def test_clips_fit_and_are_of_their_kind(kind: str, grid: int | None) -> None:
                 assert gaps[0] > clip.played[0].length
             elif kind == "together":
                 assert gaps[0] <= 800
+
+
+@pytest.mark.parametrize("grid", [None, 2000])
+def test_a_settled_clip_sounds_as_its_caption_alone_says(grid: int | None) -> None:
+    stream = random.Random(5)
+    settled: dict[str, Clip] = {}
+    for _ in range(1500):
+        clip = sample_clip(stream, grid=stream.choice((None, 2000)))
+        calm = settle(clip, grid)
+        assert sound_caption(calm) == sound_caption(clip) and settle(calm, grid) == calm
+        assert settled.setdefault(sound_caption(calm), calm) == calm
+        assert all(played.onset % (grid or 1) == 0 for played in calm.played)
+        assert all(played.onset + played.length <= CLIP for played in calm.played)
 
 
 def test_a_tenth_is_held_out_but_every_sound_is_heard_in_training() -> None:

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from anygen.error import DataError, RequestError
 from anygen.model import AnyGenModel
-from anygen.playground.scene import KINDS, relation_of, sample_scene
+from anygen.playground.arrange import fits, settle
+from anygen.playground.caption import caption
+from anygen.playground.scene import KINDS, Placed, relation_of, sample_scene
 from anygen.playground.things import SIZES, THINGS
 from anygen.training import checkpoint
 from anygen.training.alignment import STAGE_1, STAGE_2, STAGE_3, AlignmentStage
@@ -271,6 +273,30 @@ def test_a_name_is_found_at_its_last_token() -> None:
     assert set(losses) == {"looks", "where", "flow"}
     (losses["looks"] + losses["where"]).backward()
     assert stage.text_encoder.get_input_embeddings().weight.grad.abs().sum() > 0
+
+
+def test_a_settled_scene_stands_where_its_caption_alone_says() -> None:
+    stream = random.Random(4)
+    settled: dict[str, tuple[Placed, ...]] = {}
+    for kind in KINDS * 300:
+        scene = sample_scene(stream, kind, grid=stream.choice((None, 8)))
+        calm = settle(scene)
+        assert caption(calm) == caption(scene) and settle(calm) == calm
+        assert settled.setdefault(caption(calm), calm.things) == calm.things
+        for placed in calm.things:
+            assert fits(placed) and ((placed.x - SIZES[placed.size] / 2) * 8).is_integer()
+        if scene.relation:
+            assert relation_of(*calm.things) == scene.relation
+
+
+def test_a_share_of_the_generators_scenes_is_settled() -> None:
+    from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+    from anygen.training.tokenizer import train_tokenizer
+
+    sizes = GeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, heads=2)
+    stage = ImageGeneratorStage(build_vae(16, (8, 8), 4), train_tokenizer(700), 16, sizes, looks=0, settled=0.7)
+    scenes = [stage.scene(random.Random(seed)) for seed in range(300)]
+    assert 0.6 < sum(settle(scene) == scene for scene in scenes) / len(scenes) < 0.85
 
 
 def test_things_on_a_grid_cover_whole_cells() -> None:

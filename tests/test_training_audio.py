@@ -12,6 +12,8 @@ from torch import nn
 from anygen.encoders.audio import AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
+from anygen.generators.vocoder import Vocoder
+from anygen.mel import log_mel
 from anygen.model import AnyGenModel
 from anygen.playground.clip import sample_clip
 from anygen.playground.mixer import Mixer
@@ -20,7 +22,7 @@ from anygen.playground.things import THINGS
 from anygen.training.audio_encoder import AudioEncoderStage, anchors, heard
 from anygen.training.audio_generator import GRID, AudioGeneratorSizes, AudioGeneratorStage
 from anygen.training.audio_vae import AudioVAEStage, build_audio_vae, set_audio_scaling
-from anygen.training.audio_vocoder import VocoderStage, build_vocoder, spectral_loss
+from anygen.training.audio_vocoder import VocoderStage, spectral_loss
 from anygen.training.loop import FitOptions, fit
 from anygen.training.sense import WORDS, Hearing, pool_cover
 from anygen.training.tokenizer import train_tokenizer
@@ -54,7 +56,7 @@ def test_the_autoencoder_learns_and_its_latents_are_scaled(vae: Any, tmp_path: P
 
 def test_the_vocoder_learns_a_batch() -> None:
     torch.manual_seed(0)
-    stage = VocoderStage(build_vocoder(32), frames=16)
+    stage = VocoderStage(Vocoder(width=32, depth=2), frames=16)
     batch = stage.prepare(0, 4, 0)
     optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
     totals = []
@@ -67,6 +69,24 @@ def test_the_vocoder_learns_a_batch() -> None:
     assert totals[-1] < 0.8 * totals[0]
     with torch.no_grad():
         assert stage.vocoder(torch.zeros(2, 16, 64)).shape == (2, 4000)
+
+
+def test_the_vocoder_begins_with_the_magnitudes_of_the_mel_and_opens_again(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    clips = [sample_clip(random.Random(1)) for _ in range(2)]
+    mel = log_mel(Mixer().render(clips)).transpose(1, 2)
+    vocoder = Vocoder(width=16, depth=1).eval()
+    with torch.no_grad():
+        made = vocoder(mel)
+        assert made.shape == (2, 64_000) and made.abs().max() < 1.5
+        # random phases cost loudness, but loud stays loud and low stays low
+        told, heard = mel.flatten(), log_mel(made).transpose(1, 2).flatten()
+        assert torch.corrcoef(torch.stack([told, heard]))[0, 1] > 0.9
+        assert vocoder(mel[0]).shape == (64_000,)
+        assert torch.allclose(vocoder(mel[0]), made[0], atol=1e-5)
+        vocoder.save_pretrained(tmp_path)
+        assert torch.equal(Vocoder.from_pretrained(tmp_path)(mel), made)
+        assert vocoder.bfloat16()(mel.bfloat16()).dtype == torch.bfloat16
 
 
 def test_the_spectral_loss_is_zero_only_for_the_same_sound() -> None:
@@ -83,7 +103,7 @@ def test_the_generator_stage_trains_both_networks_and_leaves_a_pipeline(vae: Any
     torch.manual_seed(0)
     sizes = AudioGeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, condition=24, heads=2)
     tokenizer = train_tokenizer(700)
-    stage = AudioGeneratorStage(vae, build_vocoder(16), tokenizer, sizes, text_steps=1)
+    stage = AudioGeneratorStage(vae, Vocoder(width=16, depth=1), tokenizer, sizes, text_steps=1)
     batch = stage.prepare(0, 4, 0)
     rng = torch.Generator().manual_seed(0)
     losses = stage(batch, rng)

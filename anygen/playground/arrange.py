@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import replace
 
-from anygen.playground.scene import VARIANTS, Placed, Scene, relation_of
+from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_of
 from anygen.playground.things import PLACES, SIZES
 
 _TRIES = 400
@@ -86,3 +86,46 @@ def counted_things(name: str, count: int, backdrop: str, stream: random.Random) 
 def on_backdrop(scene: Scene, backdrop: str) -> Scene:
     """The same things before another backdrop."""
     return replace(scene, backdrop=backdrop)
+
+
+def settle(scene: Scene) -> Scene:
+    """The scene with every thing where one would put it first, so that its caption alone says what stands where.
+
+    One thing stands in the middle of its ninth, a pair opposite each other, three in a zigzag, four in the corners of
+    a square. Sides and corners of the sprites are multiples of an eighth of the canvas, a latent's cell.
+    """
+    if scene.kind == "one":
+        (placed,) = scene.things
+        row, column = divmod(PLACES.index(place_of(placed.x, placed.y)), 3)
+        x, y = (_eighths(SIZES[placed.size], (ninth + 0.5) / 3) for ninth in (column, row))
+        return replace(scene, things=(replace(placed, x=x, y=y),))
+    if scene.kind == "pair":
+        size, points = "medium", _OPPOSITE[scene.relation or ""]
+        sizes = ("medium", "large") if scene.relation == "in front of" else (size, size)
+    else:
+        points = _GROUPS[len(scene.things)]
+        sizes = ("small" if len(points) == 4 else "medium",) * len(points)
+    things = tuple(
+        Placed(thing=placed.thing, size=s, x=x / 8 + SIZES[s] / 2, y=y / 8 + SIZES[s] / 2)
+        for placed, s, (x, y) in zip(scene.things, sizes, points, strict=True)
+    )
+    return replace(scene, things=things)
+
+
+_OPPOSITE = {
+    "left of": ((0, 3), (5, 3)),
+    "right of": ((5, 3), (0, 3)),
+    "above": ((3, 0), (3, 5)),
+    "below": ((3, 5), (3, 0)),
+    "in front of": ((4, 3), (2, 2)),
+}
+"""Corners of a pair's sprites in eighths of the canvas, for each relation of the first to the second."""
+
+_GROUPS = {2: ((0, 3), (5, 3)), 3: ((0, 1), (3, 4), (5, 1)), 4: ((1, 1), (1, 5), (5, 1), (5, 5))}
+"""Corners of the sprites of so many things, from left to right."""
+
+
+def _eighths(side: float, middle: float) -> float:
+    """The centre nearest to `middle` of a sprite that begins on an eighth of the canvas and stands wholly on it."""
+    corner = min(max(math.floor(8 * (middle - side / 2) + 0.5), 0), round(8 * (1 - side)))
+    return corner / 8 + side / 2

@@ -16,6 +16,8 @@ EVENTS = 4  # that a clip has at most
 FULL = 4096  # the gain of what is played as it was baked
 _KIND_WEIGHTS = (4, 5, 2, 4, 4)
 _HELD_OUT_SHARE = 10  # one of so many combinations of sounds and patterns is never trained on
+_QUIETEST = 2600  # least gain of a clip
+_NOTES = (0, 1, 3, 4)  # of a melody that is left to nobody
 _PAUSE = 1600  # samples between the end of a repeated event and the next
 _BEATS = {"slow": (15_000, 16_200), "fast": (7_200, 8_800), "melody": (9_000, 11_000)}
 """Samples from one onset to the next."""
@@ -73,7 +75,8 @@ def is_heldout(clip: Clip) -> bool:
 class Player:
     """Makes clips to order: `loudness`, recording and gain are one for a clip, onsets are free or on a grid.
 
-    With `grid` (samples) every onset is a multiple of it.
+    With `grid` (samples) every onset is a multiple of it. A `settled` player leaves nothing to chance: it begins at
+    once, and plays in the middle of the scale what is asked for at no pitch.
     """
 
     def __init__(
@@ -84,25 +87,29 @@ class Player:
         loudness: str = "near",
         variant: int | None = None,
         gain: int | None = None,
+        settled: bool = False,
     ) -> None:
-        self.stream, self.grid, self.loudness = stream, grid or 1, loudness
+        self.stream, self.grid, self.loudness, self.settled = stream, grid or 1, loudness, settled
         self.variant = stream.randrange(VARIANTS) if variant is None else variant
-        self.gain = stream.randint(2600, FULL) if gain is None else gain
+        self.gain = stream.randint(_QUIETEST, FULL) if gain is None else gain
         self.length = EVENT + (TAIL if loudness == "far" else 0)
 
     def _onset(self, low: int, high: int) -> int:
         """A moment from low to high, on the grid."""
-        return self.grid * self.stream.randint(-(-low // self.grid), max(-(-low // self.grid), high // self.grid))
+        first = -(-low // self.grid)
+        return self.grid * (first if self.settled else self.stream.randint(first, max(first, high // self.grid)))
 
     def _beat(self, name: str) -> int:
         low, high = _BEATS[name]
         middle = (low + high) // 2
-        if self.grid == 1:
+        if self.grid == 1 and not self.settled:
             return self.stream.randint(low, high)
         return round(middle / self.grid) * self.grid or self.grid
 
     def _pitch(self, name: str) -> int:
-        return self.stream.randrange(PITCHES) if sound_of(name).pitched else 0
+        if not sound_of(name).pitched:
+            return 0
+        return PITCHES // 2 if self.settled else self.stream.randrange(PITCHES)
 
     def _clip(self, kind: str, played: list[Played], **said: str) -> Clip:
         return Clip(
@@ -122,7 +129,8 @@ class Player:
 
     def melody(self, name: str, direction: str) -> Clip:
         """Four notes of the scale, one after the other."""
-        notes = sorted(self.stream.sample(range(PITCHES), NOTES), reverse=direction == "falling")
+        notes = list(_NOTES) if self.settled else self.stream.sample(range(PITCHES), NOTES)
+        notes.sort(reverse=direction == "falling")
         return self._clip("melody", self._row(name, notes, self._beat("melody"), 0), direction=direction)
 
     def _row(self, name: str, pitches: list[int], beat: int, pause: int) -> list[Played]:
@@ -138,7 +146,7 @@ class Player:
 
     def together(self, first: str, second: str) -> Clip:
         """Two sounds that begin at about the same time."""
-        later = 0 if self.grid > 1 else self.stream.randint(0, 800)
+        later = 0 if self.grid > 1 or self.settled else self.stream.randint(0, 800)
         start = self._onset(0, CLIP - later - self.length)
         return self._clip("together", self._two(first, start, second, start + later))
 
@@ -147,6 +155,20 @@ class Player:
             Played(thing=name, onset=at, length=self.length, pitch=self._pitch(name))
             for name, at in ((first, onset), (second, later))
         ]
+
+
+def settle(clip: Clip, grid: int | None = None) -> Clip:
+    """The clip as its caption alone says it: from the beginning, one recording, at middling gain and pitch."""
+    gain = (_QUIETEST + FULL) // 2
+    player = Player(random.Random(0), grid, loudness=clip.loudness, variant=0, gain=gain, settled=True)
+    first, last = clip.played[0].thing, clip.played[-1].thing
+    if clip.kind == "once":
+        return player.once(first)
+    if clip.kind == "times":
+        return player.times(first, len(clip.played), clip.tempo or "slow")
+    if clip.kind == "melody":
+        return player.melody(first, clip.direction or "rising")
+    return (player.then if clip.kind == "then" else player.together)(first, last)
 
 
 _MELODIC = tuple(sound for sound in SOUNDS if sound.pitched)

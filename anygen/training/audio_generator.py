@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.mel import BINS, FRAMES, HOP
-from anygen.playground.clip import sample_clip
+from anygen.playground.clip import Clip, sample_clip, settle
 from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
 from anygen.training.audio_vae import mel_sheet, to_mel
@@ -105,7 +105,8 @@ class AudioGeneratorStage(nn.Module):
     """Trains UNet and text tower on captioned clips; autoencoder and vocoder are frozen.
 
     A second task makes the text tower's vector tell the sound before the UNet can use it: an MLP predicts the clip's
-    mean latents from it (`sketch` weighs it). The MLP is not part of the pipeline.
+    mean latents from it (`sketch` weighs it). The MLP is not part of the pipeline. In a share `settled` of the clips
+    the caption alone says what is heard when (`clip.settle`).
     """
 
     name = "audio-generator"
@@ -122,12 +123,13 @@ class AudioGeneratorStage(nn.Module):
         text_steps: int | None = None,
         aligned: bool = True,
         sketch: float = 1.0,
+        settled: float = 0.0,
     ) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
         self.vocoder = vocoder.eval().requires_grad_(False)
         self.repeats, self.plain, self.text_steps, self.sketch_weight = repeats, plain, text_steps, sketch
-        self.grid = GRID if aligned else None
+        self.grid, self.settled = GRID if aligned else None, settled
         self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
         self.text_encoder = build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -147,9 +149,13 @@ class AudioGeneratorStage(nn.Module):
         self.vae.eval(), self.vocoder.eval()
         return self
 
+    def clip(self, stream: random.Random) -> Clip:
+        clip = sample_clip(stream, grid=self.grid)
+        return settle(clip, self.grid) if stream.random() < self.settled else clip
+
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|audio generator")
-        clips = [sample_clip(stream, grid=self.grid) for _ in range(max(1, size // self.repeats))]
+        clips = [self.clip(stream) for _ in range(max(1, size // self.repeats))]
         texts = [sound_caption(c) if stream.random() < self.plain else sound_paraphrase(c, stream) for c in clips]
         named = torch.tensor([stream.random() >= 0.1 for _ in texts])
         texts = [text if kept else "" for text, kept in zip(texts, named.tolist(), strict=True)]

@@ -1,4 +1,4 @@
-"""The vocoder of nano's audio generator: log-mels to waveforms, in transformers' HiFi-GAN class."""
+"""Trains the vocoder of nano's audio generator: log-mels to waveforms."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anygen.mel import BINS, HOP, RATE, griffin_lim, log_mel
+from anygen.generators.vocoder import Vocoder
+from anygen.mel import HOP, RATE, griffin_lim, log_mel
 from anygen.playground.mixer import Mixer
 from anygen.training.audio_vae import clips_of
 from anygen.training.loop import Batch
@@ -15,61 +16,34 @@ from anygen.training.loop import Batch
 RESOLUTIONS = ((1024, 256), (512, 128), (256, 64), (2048, 512))
 """Window and hop of the spectra that are compared, in samples."""
 
-
-def build_vocoder(channels: int = 128) -> Any:
-    """A `SpeechT5HifiGan` whose steps multiply to the hop; `channels` are those before the first step."""
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    config = SpeechT5HifiGanConfig(
-        model_in_dim=BINS,
-        sampling_rate=RATE,
-        upsample_initial_channel=channels,
-        upsample_rates=[5, 5, 5, 2],
-        upsample_kernel_sizes=[11, 11, 11, 4],
-        resblock_kernel_sizes=[3, 7],
-        resblock_dilation_sizes=[[1, 3], [1, 3]],
-        normalize_before=False,
-    )
-    vocoder = SpeechT5HifiGan(config)
-    for module in vocoder.modules():  # the class's own start is for hundreds of channels: so few would stay silent
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            fan = module.weight[0].numel() if isinstance(module, nn.Conv1d) else module.weight[:, 0].numel()
-            fan = fan // (module.stride[0] if isinstance(module, nn.ConvTranspose1d) else 1)
-            nn.init.normal_(module.weight, std=fan**-0.5)
-    return vocoder
+FLOOR = 10**-3.5
+"""Is added to the magnitudes' squares as its own square: what is below is silence, and has little gradient."""
 
 
-def spectral_loss(made: Tensor, wanted: Tensor, floor: float = 1e-4) -> Tensor:
-    """Multi-resolution STFT loss of waveforms [n, samples]: convergence and log magnitude (arXiv 1910.11480).
-
-    `floor` is added to the magnitudes' squares as its own square: what is below is silence, and has little gradient.
-    """
+def spectral_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Multi-resolution STFT loss of waveforms [n, samples]: convergence and log magnitude (arXiv 1910.11480)."""
     total = made.new_zeros(())
     for window, hop in RESOLUTIONS:
         taper = torch.hann_window(window, device=made.device)
-        a, b = (_magnitude(wave, window, hop, taper, floor) for wave in (made, wanted))
+        a, b = (_magnitude(wave, window, hop, taper) for wave in (made, wanted))
         convergence = ((a - b).flatten(1).norm(dim=1) / b.flatten(1).norm(dim=1).clamp_min(1e-2)).mean()
         total = total + convergence + (a.log() - b.log()).abs().mean()
     return total / len(RESOLUTIONS)
 
 
-def _magnitude(wave: Tensor, window: int, hop: int, taper: Tensor, floor: float) -> Tensor:
+def _magnitude(wave: Tensor, window: int, hop: int, taper: Tensor) -> Tensor:
     spectrum = torch.view_as_real(torch.stft(wave, window, hop, window=taper, return_complex=True))
-    return (spectrum.square().sum(-1) + floor**2).sqrt()
+    return (spectrum.square().sum(-1) + FLOOR**2).sqrt()
 
 
 class VocoderStage(nn.Module):
-    """Learns segments of `frames` frames from their own mels, by spectra at several resolutions and the mel itself.
-
-    The spectra's floor falls from 0.1 to 1e-4 in the first `settle` steps: exact silence, of which there is much, is
-    learnt last, or its gradients drown those of what sounds.
-    """
+    """Learns segments of `frames` frames from their own mels, by spectra at several resolutions and the mel itself."""
 
     name = "audio-vocoder"
 
-    def __init__(self, vocoder: Any, frames: int = 48, settle: int = 5000) -> None:
+    def __init__(self, vocoder: Vocoder, frames: int = 64) -> None:
         super().__init__()
-        self.vocoder, self.frames, self.settle = vocoder, frames, settle
+        self.vocoder, self.frames = vocoder, frames
         self.mixer = Mixer()
 
     def to(self, *args: Any, **kwargs: Any) -> "VocoderStage":
@@ -78,11 +52,7 @@ class VocoderStage(nn.Module):
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
-        return {"orders": self.mixer.orders(clips_of(step, size, seed)), "step": torch.tensor(step)}
-
-    def floor(self, step: int) -> float:
-        """The spectra's floor at a step."""
-        return 0.1 * 10 ** (-3 * min(1.0, step / self.settle))
+        return {"orders": self.mixer.orders(clips_of(step, size, seed))}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         waves = self.mixer.mix(batch["orders"]).float() / 32768
@@ -97,7 +67,7 @@ class VocoderStage(nn.Module):
         wanted = waves[rows, samples]
         made = self.vocoder(mel).float()
         with torch.autocast(made.device.type, enabled=False):
-            spectra = spectral_loss(made, wanted, self.floor(int(batch["step"])))
+            spectra = spectral_loss(made, wanted)
             return {"spectra": spectra, "mel": 10 * F.l1_loss(log_mel(made), log_mel(wanted))}
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:

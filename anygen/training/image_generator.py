@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anygen.playground.arrange import settle
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.reading import mentions
-from anygen.playground.scene import sample_scene
+from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.things import INDEX, THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -138,6 +139,10 @@ class ImageGeneratorStage(nn.Module):
     of pixels, and is learnt from far fewer samples. `looks` weighs a second task for the text encoder: from its state
     at a thing's name a linear head tells the latents of that thing's sprite and the cells that it covers. The head is
     not part of the pipeline.
+
+    In a share `settled` of the scenes the caption alone says where everything stands (`arrange.settle`). Where it does
+    not, the UNet has to agree with itself on one of many places, at noise levels that are rarely drawn; until it can,
+    things come twice and relations are lost.
     """
 
     name = "image-generator"
@@ -156,9 +161,10 @@ class ImageGeneratorStage(nn.Module):
         focus: float = 1.0,
         aligned: bool = True,
         looks: float = 1.0,
+        settled: float = 0.0,
     ) -> None:
         super().__init__()
-        self.focus = focus
+        self.focus, self.settled = focus, settled
         self.text_steps = text_steps
         self.vae = vae.eval().requires_grad_(False)
         self.side, self.repeats, self.plain = side, repeats, plain
@@ -206,9 +212,13 @@ class ImageGeneratorStage(nn.Module):
                     rows.append((row, int(token[0]), INDEX[thing]))
         return torch.tensor(rows).view(-1, 3)
 
+    def scene(self, stream: random.Random) -> Scene:
+        scene = sample_scene(stream, grid=self.grid)
+        return settle(scene) if stream.random() < self.settled else scene
+
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|generator")
-        scenes = [sample_scene(stream, grid=self.grid) for _ in range(max(1, size // self.repeats))]
+        scenes = [self.scene(stream) for _ in range(max(1, size // self.repeats))]
         texts = [caption(s) if stream.random() < self.plain else paraphrase(s, stream) for s in scenes]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         layers, ground = self.compositor.orders(scenes)

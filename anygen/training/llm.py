@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
+from anygen.playground.slips import slipped
 from anygen.signals import Vocabulary
 from anygen.template import IGNORE, Rendered, render
 from anygen.training.loop import Batch
@@ -91,6 +92,8 @@ def answer_weights(spoken: Tensor) -> Tensor:
 class LLMStage(nn.Module):
     """Cross-entropy on what the assistant says, short answers as much as long ones, and a little on everything else.
 
+    A share `slips` of what users say in training has small words left out, put in or exchanged: the families of
+    sentences are small enough to be learnt by heart, and a sentence that is in none of them must still be understood.
     `recall` weighs a second task: the states at an answer's signal tokens tell the caption of what is to be made.
     """
 
@@ -104,9 +107,10 @@ class LLMStage(nn.Module):
         rest: float = 0.1,
         recall: float = 0.5,
         media: Collection[str] = ("image", "audio"),
+        slips: float = 0.5,
     ) -> None:
         super().__init__()
-        self.tokenizer, self.length, self.rest = tokenizer, length, rest
+        self.tokenizer, self.length, self.rest, self.slips = tokenizer, length, rest, slips
         self.mixture = {task: weight for task, weight in MIXTURE.items() if task in tasks(media)}
         self.llm = build_llm(len(tokenizer), sizes, tokenizer)
         self.vocabulary = Vocabulary.resolve(tokenizer, SIGNALS)
@@ -119,7 +123,8 @@ class LLMStage(nn.Module):
     def chat(self, stream: random.Random, split: str = "train") -> Chat:
         """A chat of the mixture with what is given told in words."""
         task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
-        return in_words(sample_chat(stream, task, split))
+        chat = sample_chat(stream, task, split)
+        return in_words(slipped(chat, stream, self.slips) if split == "train" else chat)
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|llm")

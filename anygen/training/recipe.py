@@ -30,13 +30,14 @@ class Recipe:
     encoder_steps: int | None = None  # the autoencoder's encoder rests after so many steps
     text_steps: int | None = None  # the generator's text encoder rests after so many steps
     aligned: bool = True  # generators learn what stands on their latents' grid, autoencoders see half of that
+    settled: float = 0.85  # share of the generators' scenes and clips of which the caption says where and when all is
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
     audio_unet_channels: tuple[int, ...] = (64, 128, 192)
     audio_condition: int = 192
-    vocoder_channels: int = 128
-    vocoder_settle: int = 5000  # the vocoder learns exact silence after so many steps
+    vocoder_width: int = 256
+    vocoder_depth: int = 5
     audio_text_steps: int | None = None
     audio_depth: int = 4
     audio_guidance: float = 2.5
@@ -68,7 +69,7 @@ _NIGHT = {
     "image-generator": FitOptions(steps=40000, batch=32, rate=8e-4, ema=0.999, save_every=1000, sample_every=4000),
     "audio-encoder": FitOptions(steps=3000, batch=32, rate=1.4e-3, ema=0.998, weight_decay=0.05),
     "audio-vae": FitOptions(steps=10000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
-    "audio-vocoder": FitOptions(steps=10000, batch=8, rate=8e-4, ema=0.999, warmup=300, precision="no"),
+    "audio-vocoder": FitOptions(steps=10000, batch=8, rate=1e-3, ema=0.999, clip=5.0),
     "audio-generator": FitOptions(steps=15000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
     "stage1": FitOptions(steps=6000, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
     "stage2": FitOptions(steps=4000, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
@@ -109,7 +110,7 @@ _GPU = {
         workers=12,
         log_every=200,
         sample_every=5000,
-        precision="no",
+        clip=5.0,
     ),
     "audio-generator": FitOptions(
         steps=30000,

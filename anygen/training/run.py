@@ -157,6 +157,7 @@ class Run:
             focus=r.focus,
             aligned=r.aligned,
             looks=r.looks,
+            settled=r.settled,
         )
         if not self._fit(stage, folder, "image-generator"):
             return False
@@ -189,9 +190,10 @@ class Run:
         return True
 
     def _audio_vocoder(self, folder: Path) -> bool:
-        from anygen.training.audio_vocoder import VocoderStage, build_vocoder
+        from anygen.generators.vocoder import Vocoder
+        from anygen.training.audio_vocoder import VocoderStage
 
-        stage = VocoderStage(build_vocoder(self.recipe.vocoder_channels), settle=self.recipe.vocoder_settle)
+        stage = VocoderStage(Vocoder(width=self.recipe.vocoder_width, depth=self.recipe.vocoder_depth))
         if not self._fit(stage, folder, "audio-vocoder"):
             return False
         stage.vocoder.save_pretrained(folder / "part")
@@ -199,13 +201,13 @@ class Run:
 
     def _audio_generator(self, folder: Path) -> bool:
         from diffusers import AutoencoderKL
-        from transformers import SpeechT5HifiGan
 
+        from anygen.generators.vocoder import Vocoder
         from anygen.training.audio_generator import AudioGeneratorSizes, AudioGeneratorStage
 
         r = self.recipe
         vae = AutoencoderKL.from_pretrained(self.need("audio-vae") / "part")
-        vocoder = SpeechT5HifiGan.from_pretrained(self.need("audio-vocoder") / "part")
+        vocoder = Vocoder.from_pretrained(self.need("audio-vocoder") / "part")
         sizes = AudioGeneratorSizes(
             channels=r.audio_unet_channels,
             text_width=r.text_width,
@@ -213,7 +215,14 @@ class Run:
             condition=r.audio_condition,
         )
         stage = AudioGeneratorStage(
-            vae, vocoder, self.tokenizer(), sizes, text_steps=r.audio_text_steps, aligned=r.aligned, sketch=r.looks
+            vae,
+            vocoder,
+            self.tokenizer(),
+            sizes,
+            text_steps=r.audio_text_steps,
+            aligned=r.aligned,
+            sketch=r.looks,
+            settled=r.settled,
         )
         if not self._fit(stage, folder, "audio-generator"):
             return False
