@@ -273,6 +273,9 @@ def test_a_name_is_found_at_its_last_token() -> None:
     assert set(losses) == {"looks", "where", "flow"}
     (losses["looks"] + losses["where"]).backward()
     assert stage.text_encoder.get_input_embeddings().weight.grad.abs().sum() > 0
+    stage.sketch_steps = 1
+    assert set(stage(batch, torch.Generator().manual_seed(0))) == {"looks", "where"}
+    assert set(stage(batch | {"step": torch.tensor(1)}, torch.Generator())) == {"looks", "where", "flow"}
 
 
 def test_a_settled_scene_stands_where_its_caption_alone_says() -> None:

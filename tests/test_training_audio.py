@@ -111,6 +111,12 @@ def test_the_generator_stage_trains_both_networks_and_leaves_a_pipeline(vae: Any
     sum(losses.values()).backward()
     assert _moved(stage.unet) and _moved(stage.text_encoder) and not _moved(stage.vae)
     stage.zero_grad()
+    stage.sketch_steps = 1
+    first = stage(batch, rng)
+    assert set(first) == {"sketch"}
+    first["sketch"].backward()
+    assert _moved(stage.text_encoder) and not _moved(stage.unet)
+    stage.zero_grad()
     rested = stage(batch | {"step": torch.tensor(1)}, rng)
     assert set(rested) == {"flow"}
     rested["flow"].backward()

@@ -54,6 +54,8 @@ class DiffusionGenerator(ABC):
             with quiet(*logs()), torch.random.fork_rng(devices=[]):
                 from diffusers import DiffusionPipeline
 
+                import anygen.generators.vocoder  # noqa: F401  a folder may name it; diffusers imports nothing for one
+
                 pipeline = DiffusionPipeline.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, **options
                 )

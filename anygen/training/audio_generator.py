@@ -105,7 +105,8 @@ class AudioGeneratorStage(nn.Module):
     """Trains UNet and text tower on captioned clips; autoencoder and vocoder are frozen.
 
     A second task makes the text tower's vector tell the sound before the UNet can use it: an MLP predicts the clip's
-    mean latents from it (`sketch` weighs it). The MLP is not part of the pipeline. In a share `settled` of the clips
+    mean latents from it (`sketch` weighs it; the UNet waits for `sketch_steps` batches). The MLP is not part of the
+    pipeline. In a share `settled` of the clips
     the caption alone says what is heard when (`clip.settle`).
     """
 
@@ -123,12 +124,14 @@ class AudioGeneratorStage(nn.Module):
         text_steps: int | None = None,
         aligned: bool = True,
         sketch: float = 1.0,
+        sketch_steps: int = 0,
         settled: float = 0.0,
     ) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
         self.vocoder = vocoder.eval().requires_grad_(False)
-        self.repeats, self.plain, self.text_steps, self.sketch_weight = repeats, plain, text_steps, sketch
+        self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
+        self.sketch_weight, self.sketch_steps = sketch, sketch_steps
         self.grid, self.settled = GRID if aligned else None, settled
         self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
         self.text_encoder = build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
@@ -180,6 +183,8 @@ class AudioGeneratorStage(nn.Module):
         if self.sketch_weight and not rests:
             sketched = self.sketch(condition).float() - latents.flatten(1)
             losses["sketch"] = self.sketch_weight * sketched[batch["named"]].square().mean()
+            if int(batch["step"]) < self.sketch_steps:
+                return losses
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1)
         noise = torch.randn(latents.shape, generator=rng, device=latents.device)

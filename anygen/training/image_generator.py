@@ -138,7 +138,7 @@ class ImageGeneratorStage(nn.Module):
     With `aligned`, things stand on the autoencoder's grid: each has one look in latents per size, not one per offset
     of pixels, and is learnt from far fewer samples. `looks` weighs a second task for the text encoder: from its state
     at a thing's name a linear head tells the latents of that thing's sprite and the cells that it covers. The head is
-    not part of the pipeline.
+    not part of the pipeline. The UNet waits for `sketch_steps` batches, in which the text encoder learns that alone.
 
     In a share `settled` of the scenes the caption alone says where everything stands (`arrange.settle`). Where it does
     not, the UNet has to agree with itself on one of many places, at noise levels that are rarely drawn; until it can,
@@ -161,6 +161,7 @@ class ImageGeneratorStage(nn.Module):
         focus: float = 1.0,
         aligned: bool = True,
         looks: float = 1.0,
+        sketch_steps: int = 0,
         settled: float = 0.0,
     ) -> None:
         super().__init__()
@@ -174,8 +175,8 @@ class ImageGeneratorStage(nn.Module):
         grid = side // 2 ** (len(vae.config.block_out_channels) - 1)
         self.unet = build_unet(vae.config.latent_channels, grid, sizes)
         self.compositor = Compositor(side)
-        self.grid = grid if aligned else None
-        self.looks_weight = looks
+        self.cells, self.grid = grid, grid if aligned else None
+        self.looks_weight, self.sketch_steps = looks, sketch_steps
         if looks:
             sprites = self._sprites()
             self.look = nn.Linear(sizes.text_width, sprites.shape[1] + grid * grid)
@@ -229,25 +230,31 @@ class ImageGeneratorStage(nn.Module):
         return batch
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        with torch.no_grad():
-            pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
-            latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
         rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
             condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
-        losses: dict[str, Tensor] = {}
-        if self.looks_weight and not rests and len(batch["named"]):
-            row, token, thing = batch["named"].unbind(1)
-            told = self.look(condition[row, token]).float()
-            look, where = told[:, : self.sprites.shape[1]], told[:, self.sprites.shape[1] :]
-            cover = self.compositor.cover(batch["layers"], latents.shape[-1])[row]  # [names, layers, cells]
-            there = (cover & (batch["things"][row] == thing[:, None])[..., None]).any(1).float()
-            losses["looks"] = self.looks_weight * F.mse_loss(look, self.sprites[thing])
-            losses["where"] = self.looks_weight * F.binary_cross_entropy_with_logits(where, there)
+        losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
+        if losses and int(batch["step"]) < self.sketch_steps:
+            return losses
+        with torch.no_grad():
+            pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
+            latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
         losses["flow"] = flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))
         return losses
+
+    def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
+        """How well the states at things' names tell what the things look like and where they are."""
+        row, token, thing = batch["named"].unbind(1)
+        told = self.look(condition[row, token]).float()
+        look, where = told[:, : self.sprites.shape[1]], told[:, self.sprites.shape[1] :]
+        cover = self.compositor.cover(batch["layers"], self.cells)[row]  # [names, layers, cells]
+        there = (cover & (batch["things"][row] == thing[:, None])[..., None]).any(1).float()
+        return {
+            "looks": self.looks_weight * F.mse_loss(look, self.sprites[thing]),
+            "where": self.looks_weight * F.binary_cross_entropy_with_logits(where, there),
+        }
 
     def weight(self, layers: Tensor, latents: Tensor) -> Tensor:
         """Latents under a thing count `focus` times what the backdrop counts: [batch, 1, grid, grid], mean 1."""

@@ -30,11 +30,12 @@ class Recipe:
     encoder_steps: int | None = None  # the autoencoder's encoder rests after so many steps
     text_steps: int | None = None  # the generator's text encoder rests after so many steps
     aligned: bool = True  # generators learn what stands on their latents' grid, autoencoders see half of that
+    sketch_steps: int = 2000  # the generators' text encoders learn alone for so many steps
     settled: float = 0.85  # share of the generators' scenes and clips of which the caption says where and when all is
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
-    audio_unet_channels: tuple[int, ...] = (64, 128, 192)
+    audio_unet_channels: tuple[int, ...] = (64, 96, 128)
     audio_condition: int = 192
     vocoder_width: int = 256
     vocoder_depth: int = 5

@@ -157,6 +157,7 @@ class Run:
             focus=r.focus,
             aligned=r.aligned,
             looks=r.looks,
+            sketch_steps=r.sketch_steps,
             settled=r.settled,
         )
         if not self._fit(stage, folder, "image-generator"):
@@ -222,6 +223,7 @@ class Run:
             text_steps=r.audio_text_steps,
             aligned=r.aligned,
             sketch=r.looks,
+            sketch_steps=r.sketch_steps,
             settled=r.settled,
         )
         if not self._fit(stage, folder, "audio-generator"):
