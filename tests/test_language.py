@@ -8,8 +8,9 @@ import pytest
 from anygen.playground import caption as captions
 from anygen.playground import edit as edits
 from anygen.playground import hearing, knowledge, question, sound_dialogue, sound_edit, sound_question, tale, unknown
+from anygen.playground.arrange import upright
 from anygen.playground.chat import Chat, scenes_of
-from anygen.playground.dialogue import MIXTURE, TASKS, corpus_line, sample_chat
+from anygen.playground.dialogue import MIXTURE, TASKS, corpus_line, in_words, sample_chat
 from anygen.playground.language import (
     Facts,
     answer_right,
@@ -346,3 +347,25 @@ def test_made_up_words_are_neither_known_nor_held_out() -> None:
     assert len(words) > 1800
     assert not words & set(unknown.UNKNOWN)
     assert not any(thing_called(word) for word in words)
+
+
+def test_of_a_picture_one_caption_is_told() -> None:
+    stream = random.Random(4)
+    turned = 0
+    for _ in range(500):
+        scene = sample_scene(stream, "pair", stream.choice(SPLITS))
+        told = upright(scene)
+        assert facts_of(told).agrees(facts_of(scene)) and is_heldout(told) == is_heldout(scene)
+        assert upright(told) == told
+        assert relation_of(*told.things) == told.relation
+        turned += told != scene
+        flipped = replace(scene, things=scene.things[::-1], relation=relation_of(*scene.things[::-1]))
+        if scene.relation != "in front of" and is_heldout(flipped) == is_heldout(scene):
+            assert upright(flipped) == told
+    assert turned > 100
+    chat = sample_chat(random.Random(0), "caption")
+    assert last_text(chat)[1:-1] == last_user_words(in_words(chat))[2:-1]
+
+
+def last_user_words(chat: Chat) -> str:
+    return next(text for text in user_texts(chat) if text.startswith("["))

@@ -59,7 +59,7 @@ class Vocoder(ModelMixin, ConfigMixin):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, spectrogram: Tensor) -> Tensor:
-        """Log-mels of `anygen.mel` [n, frames, bins] or [frames, bins] to samples in -1..1, [n, frames * HOP] or less."""
+        """Log-mels of `anygen.mel`, [n, frames, bins] or [frames, bins], to samples in -1..1, [n, frames * HOP]."""
         mel = spectrogram if spectrogram.ndim == 3 else spectrogram[None]
         x = self.before(self.enter(mel.transpose(1, 2).to(self.head.weight.dtype)).transpose(1, 2))
         told = self.head(self.after(self.blocks(x))).float().transpose(1, 2)  # [n, 3 * frequencies, frames]

@@ -4,8 +4,9 @@ import math
 import random
 from dataclasses import replace
 
-from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_of
+from anygen.playground.scene import VARIANTS, Placed, Scene, is_heldout, place_of, relation_of
 from anygen.playground.things import PLACES, SIZES
+from anygen.playground.word import INVERSE
 
 _TRIES = 400
 COUNT_SIZES = {2: ("medium",), 3: ("medium", "small"), 4: ("small",)}
@@ -86,6 +87,18 @@ def counted_things(name: str, count: int, backdrop: str, stream: random.Random) 
 def on_backdrop(scene: Scene, backdrop: str) -> Scene:
     """The same things before another backdrop."""
     return replace(scene, backdrop=backdrop)
+
+
+def upright(scene: Scene) -> Scene:
+    """The one of a picture's two captions that is told of it: 'a left of b' for 'b right of a', 'above' for 'below'.
+
+    Who tells all words at once, as an input projector does, must not have two right answers to mix. Where the other
+    caption is of the other split, the scene stays as it is.
+    """
+    if scene.relation not in ("right of", "below"):
+        return scene
+    turned = replace(scene, things=scene.things[::-1], relation=INVERSE[scene.relation])
+    return turned if is_heldout(turned) == is_heldout(scene) else scene
 
 
 def settle(scene: Scene) -> Scene:

@@ -2,9 +2,9 @@
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from anygen.playground.sound import CLIP, EVENT, PITCHES, SOUNDS, TAIL, VARIANTS, Sound, sound_of
+from anygen.playground.sound import CLIP, EVENT, INDEX, PITCHES, SOUNDS, TAIL, VARIANTS, Sound, sound_of
 
 KINDS = ("once", "times", "melody", "then", "together")
 TEMPOS = ("slow", "fast")
@@ -155,6 +155,13 @@ class Player:
             Played(thing=name, onset=at, length=self.length, pitch=self._pitch(name))
             for name, at in ((first, onset), (second, later))
         ]
+
+
+def upright(clip: Clip) -> Clip:
+    """The one of a sound's two captions that is told of it: of two that sound together, the table's first is first."""
+    if clip.kind != "together":
+        return clip
+    return replace(clip, played=tuple(sorted(clip.played, key=lambda played: INDEX[played.thing])))
 
 
 def settle(clip: Clip, grid: int | None = None) -> Clip:

@@ -5,8 +5,10 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from anygen.playground import sound_dialogue
+from anygen.playground.arrange import upright
 from anygen.playground.caption import caption, casual, draw_request, sample_scene_to_draw
 from anygen.playground.chat import Chat, Message, Part, asked, assistant, drawn, text_part, told, user
+from anygen.playground.clip import upright as upright_clip
 from anygen.playground.edit import edit, sample_edit
 from anygen.playground.hearing import sound_caption
 from anygen.playground.knowledge import world_question
@@ -23,7 +25,7 @@ def _drawing(stream: random.Random, split: str) -> Chat:
 
 
 def _captioning(stream: random.Random, split: str) -> Chat:
-    scene = sample_scene(stream, split=split)
+    scene = upright(sample_scene(stream, split=split))
     messages = (asked(scene, describe(stream, split), stream), assistant(told(scene)))
     return Chat(messages=messages, task="caption", facts={"scene": scene})
 
@@ -174,8 +176,13 @@ def caption_of(part: Part) -> str:
     return caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
 
 
+def told_of(part: Part) -> str:
+    """What is told of a picture or a sound that is given: the caption that does not depend on who made it."""
+    return caption(upright(part["scene"])) if part["type"] == "image" else sound_caption(upright_clip(part["clip"]))
+
+
 def _in_words(part: Part) -> Part:
-    return part if part["type"] == "text" else text_part(f"[{caption_of(part)}]")
+    return part if part["type"] == "text" else text_part(f"[{told_of(part)}]")
 
 
 def in_words(chat: Chat) -> Chat:

@@ -4,7 +4,17 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from anygen.playground.arrange import COUNT_SIZES, fits, on_backdrop, one_thing, put, put_beside, put_more, two_things
+from anygen.playground.arrange import (
+    COUNT_SIZES,
+    fits,
+    on_backdrop,
+    one_thing,
+    put,
+    put_beside,
+    put_more,
+    two_things,
+    upright,
+)
 from anygen.playground.scene import Placed, Scene, is_heldout, place_of, relation_of, sample_scene
 from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS, thing
 from anygen.playground.word import (
@@ -313,7 +323,7 @@ def sample_edit(stream: random.Random, split: str = "train") -> tuple[str, Scene
     while True:
         source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
         kind = stream.choice(("one", "one", "one", "count", "pair", "three"))
-        source = sample_scene(stream, kind, source_split)
+        source = upright(sample_scene(stream, kind, source_split))
         edited = edit(source, stream, split)
         if edited:
             return edited[0], source, *edited[1:]

@@ -7,15 +7,18 @@ from dataclasses import replace
 from anygen.playground.chat import Chat, Message, Part
 
 SMALL = frozenset(
-    "a an the please me us my you your i we can could would will do does did is are be there that this have has let "
-    "want like love see show tell say give".split()
+    """
+    a an the please me us my you your i we can could would will do does did is are be there that this have has let want
+    like love see show tell say give
+    """.split()
 )
 """Words without which a request still says what is meant."""
 
 FILLERS = (
-    "please so now well just really hey ok okay oh maybe kindly simply today again hello hi thanks quickly actually you "
-    "know perhaps somehow dear friend my the a for me us that would could this"
-).split()
+    *("please", "so", "now", "well", "just", "really", "hey", "hi", "hello", "ok", "okay", "oh", "maybe", "kindly"),
+    *("simply", "today", "again", "thanks", "quickly", "actually", "you", "know", "perhaps", "somehow", "dear"),
+    *("friend", "my", "the", "a", "for", "me", "us", "that", "would", "could", "this"),
+)
 
 _LEFT_OUT, _SWAPPED, _PUT_IN, _MARK = 0.12, 0.05, 0.04, 0.15
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from anygen.playground.clip import Clip, Player, is_heldout, sample_clip
+from anygen.playground.clip import Clip, Player, is_heldout, sample_clip, upright
 from anygen.playground.hearing import COUNT_WORDS, TEMPO_WORDS, name_sound
 from anygen.playground.sound import SOUNDS, sound_of
 from anygen.playground.word import pick
@@ -210,7 +210,7 @@ def sample_sound_edit(stream: random.Random, split: str = "train") -> tuple[str,
     while True:
         source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
         kind = stream.choice(("once", "once", "times", "times", "melody", "then", "together"))
-        source = sample_clip(stream, kind, source_split)
+        source = upright(sample_clip(stream, kind, source_split))
         edited = edit_sound(source, stream, split)
         if edited:
             return edited[0], source, *edited[1:]

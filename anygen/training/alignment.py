@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import LONG, in_words, sample_chat, tasks
+from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
@@ -146,7 +146,7 @@ class AlignmentStage(nn.Module):
                 batch |= {f"{modality}/shown/{key}": value for key, value in sense.shown(shown).items()}
             made = [part for part in outputs if part["type"] == modality]
             if made and self.draws:
-                texts = [sense.caption(part) for part in made]
+                texts = [caption_of(part) for part in made]
                 batch |= {f"{modality}/told/{key}": value for key, value in self._told(modality, texts).items()}
                 if self.diffusion_weight:
                     batch |= {f"{modality}/made/{key}": value for key, value in sense.made(made).items()}
@@ -230,7 +230,7 @@ class AlignmentStage(nn.Module):
         return NamedFeatures(torch.cat(features).bfloat16(), torch.cat(covers), torch.cat(named))
 
     def _said(self, part: dict[str, Any]) -> str:
-        return part["text"] if part["type"] == "text" else f"<{self.senses[part['type']].caption(part)}>"
+        return part["text"] if part["type"] == "text" else f"<{caption_of(part)}>"
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Greedy answers to held-out chats, judged exactly by what they say; those to a data set are only written."""
@@ -245,10 +245,7 @@ class AlignmentStage(nn.Module):
             chat = sample_chat(stream, task, "heldout")
             text = answer(self.model, chat, self.senses)
             right.setdefault(task, []).append(answer_right(text.split(":", 1)[-1], chat.facts))
-            asked = [
-                part.get("text") or f"<{self.senses[part['type']].caption(part)}>"
-                for part in chat.messages[0]["content"]
-            ]
+            asked = [part.get("text") or f"<{caption_of(part)}>" for part in chat.messages[0]["content"]]
             lines.append(f"{'ok ' if right[task][-1] else 'BAD'} {task}: {' '.join(asked)} -> {text}\n")
         (folder / f"{step:07d}.txt").write_text("".join(sorted(lines)))
         return {f"right_{task}": round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}

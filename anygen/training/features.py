@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
+from anygen.playground.dialogue import told_of
 from anygen.template import encode
 from anygen.training.loop import Batch
 from anygen.training.sense import SENSES
@@ -26,8 +27,9 @@ class FeaturesStage(nn.Module):
 
     The language model has learnt to answer when media are told in words, "[a cat, meadow]"; a projector whose tokens
     are those words lets it see with what it can do already. The loss is the cross-entropy of each token under the
-    model's embeddings, and the distance to the token's own. Tokens behind the caption are full stops. Encoders run once
-    over a pool of `pool` media per modality and never again.
+    model's embeddings, and the distance to the token's own. Tokens behind the caption are full stops. All are said at
+    once, so what is told is the one caption that the medium itself decides (`dialogue.told_of`). Encoders run once over
+    a pool of `pool` media per modality and never again.
     """
 
     def __init__(self, name: str, model: AnyGenModel, *, pool: int) -> None:
@@ -82,7 +84,7 @@ class FeaturesStage(nn.Module):
             shown = {key: value.to(device) for key, value in sense.shown(parts).items()}
             features.append(self.model.encoders[modality](sense.features_of(shown)).bfloat16())
             for part in parts:
-                ids = encode(self.model.tokenizer, f"[{sense.caption(part)}]")
+                ids = encode(self.model.tokenizer, f"[{told_of(part)}]")
                 rows.append((ids + [self.rest] * tokens)[:tokens])
         return Told(torch.cat(features), torch.tensor(rows, device=device))
 

@@ -10,10 +10,8 @@ from torch.nn import functional as F
 
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
-from anygen.playground.caption import caption
 from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import Compositor
-from anygen.playground.hearing import sound_caption
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
@@ -55,10 +53,6 @@ class Sense(Protocol):
         """How much of what is `named` lies in which feature: [n, k, features]."""
         ...
 
-    def caption(self, part: Part) -> str:
-        """What the generator's text encoder is told of a part that is to be made."""
-        ...
-
     def made(self, parts: list[Part]) -> Batch:
         """What is to be made, as CPU tensors, for the generator's own loss."""
         ...
@@ -98,9 +92,6 @@ class Sight:
         things = self.compositor.cover(batch["layers"], math.isqrt(features)).float()
         return torch.cat([things, 1 - things.amax(1, keepdim=True)], 1)  # the backdrop is where no thing is
 
-    def caption(self, part: Part) -> str:
-        return caption(part["scene"])
-
     def made(self, parts: list[Part]) -> Batch:
         layers, ground = self.painter.orders([part["scene"] for part in parts])
         return {"layers": layers, "ground": ground}
@@ -137,9 +128,6 @@ class Hearing:
         from anygen.training.audio_encoder import heard
 
         return heard(batch["orders"], features)
-
-    def caption(self, part: Part) -> str:
-        return sound_caption(part["clip"])
 
     def made(self, parts: list[Part]) -> Batch:
         return {"orders": self.mixer.orders([part["clip"] for part in parts])}
