@@ -120,8 +120,9 @@ def parser() -> Parser:
     book = command("story", story, "write an illustrated story")
     book.add_argument("idea", metavar="IDEA", help="what the story is about")
     book.add_argument("--pages", type=int, default=4, metavar="N", help="how many pages (default: 4)")
-    _output(book, "where story.html is kept (default: story)")
+    _output(book, "where story.html and story.md are kept (default: story)")
     _model(book)
+    _seed(book)
 
     show = command("demo", demo, "open the web demo")
     _model(show)
@@ -312,10 +313,11 @@ def story(args: argparse.Namespace) -> int:
     if args.pages < 1:
         raise RequestError(f"--pages {args.pages}: a story has at least 1 page")
     output = args.output or Path("story")
-    made = _load(args.model).story(args.idea, pages=args.pages)
+    made = _load(args.model).story(args.idea, pages=args.pages, seed=args.seed)
     output.mkdir(parents=True, exist_ok=True)
-    made.save(output / "story.html")
-    print(output / "story.html")
+    for name in ("story.html", "story.md"):
+        made.save(output / name)
+        print(output / name)
     return 0
 
 

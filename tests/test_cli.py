@@ -58,8 +58,8 @@ class FakeEngine:
         saved: list[str] = []
         return SimpleNamespace(stream=self.stream, save=saved.append)
 
-    def story(self, idea: str, pages: int) -> Any:
-        return SimpleNamespace(save=lambda path: Path(path).write_text(f"{idea}, {pages} pages"))
+    def story(self, idea: str, pages: int, seed: int | None) -> Any:
+        return SimpleNamespace(save=lambda path: Path(path).write_text(f"{idea}, {pages} pages, seed {seed}"))
 
 
 @pytest.fixture
@@ -136,9 +136,10 @@ def test_media_are_kept_and_their_paths_printed(engine: FakeEngine, capsys: pyte
 
 
 def test_story_is_written(engine: FakeEngine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["story", "a dog who finds a rocket", "--pages", "2", "-o", "book"]) == 0
-    assert capsys.readouterr().out == "book/story.html\n"
-    assert Path("book/story.html").read_text() == "a dog who finds a rocket, 2 pages"
+    assert cli.main(["story", "a dog who finds a rocket", "--pages", "2", "--seed", "7", "-o", "book"]) == 0
+    assert capsys.readouterr().out == "book/story.html\nbook/story.md\n"
+    for name in ("story.html", "story.md"):
+        assert Path("book", name).read_text() == "a dog who finds a rocket, 2 pages, seed 7"
 
 
 def test_chat_takes_files_and_survives_slips(
