@@ -13,6 +13,7 @@ from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
+from anygen.playground.slips import slipped
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
 from anygen.training.folder import FolderChats
@@ -66,7 +67,8 @@ class AlignmentStage(nn.Module):
     "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
-    With `data`, the chats of a data set take the playground's place.
+    A share `slips` of what users say is typed carelessly. With `data`, the chats of a data set take the playground's
+    place, as they are.
     """
 
     def __init__(
@@ -82,11 +84,12 @@ class AlignmentStage(nn.Module):
         condition: float = 1.0,
         diffusion: float = 0.0,
         names: float = 0.0,
+        slips: float = 0.5,
         pool: int = 4096,
         data: FolderChats | None = None,
     ) -> None:
         super().__init__()
-        self.names_weight = names
+        self.names_weight, self.slips = names, slips
         self.name, self.model, self.train_parts = name, model, train
         self.mixture = mixture_for(mixture, {*model.reads, *model.writes})
         self.length, self.words = length, words
@@ -129,6 +132,8 @@ class AlignmentStage(nn.Module):
         """A chat of the mixture; a share of `words` of those with pictures tells them in words."""
         task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
         chat = sample_chat(stream, task, split)
+        if split == "train":
+            chat = slipped(chat, stream, self.slips)
         return in_words(chat) if stream.random() < self.words else chat
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
