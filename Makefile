@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # The request that `make run` answers, and where it puts the answer.
-EXAMPLE ?= --image demos/cat.png "Make it night."
+EXAMPLE ?= --image demos/cat.png --audio demos/drum.flac "Draw what you hear and let me hear what you see."
 ANSWER ?= answer
 RECIPE ?= nano
 DIRS := $(wildcard anygen tests demos benchmarks tools)

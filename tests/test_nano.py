@@ -10,12 +10,20 @@ import torch
 import anygen
 from anygen.catalog import PRESETS
 from anygen.doctor import folder
+from anygen.evaluation.ear import Ear, sounds_like
 from anygen.evaluation.judge import Judge, shows
 from anygen.mel import RATE
 from anygen.playground.chat import Chat
 from anygen.playground.clip import Player
 from anygen.playground.compositor import Compositor
-from anygen.playground.language import answer_right, caption, parse_caption, parse_sound, sample_chat
+from anygen.playground.language import (
+    answer_right,
+    caption,
+    parse_caption,
+    parse_sound,
+    sample_chat,
+    sound_caption,
+)
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
@@ -90,6 +98,24 @@ def test_single_things_are_drawn(engine: anygen.Engine) -> None:
     marks = [shows(seen, scene) for seen, scene in zip(Judge(64).look(pixels), scenes, strict=True)]
     assert sum(mark["things_right"] for mark in marks) >= 7  # of 129 things
     assert sum(mark["backdrop_right"] for mark in marks) >= 14
+
+
+def test_pairs_stand_in_their_relation(engine: anygen.Engine) -> None:
+    stream = random.Random("pairs")
+    scenes = [sample_scene(stream, "pair", "heldout") for _ in range(16)]
+    replies = engine.generate_batch([f"Draw {caption(scene)}." for scene in scenes], seed=0)
+    pixels = torch.from_numpy(np.stack([np.array(reply.images[0].pixels) for reply in replies])).permute(0, 3, 1, 2)
+    marks = [shows(seen, scene) for seen, scene in zip(Judge(64).look(pixels), scenes, strict=True)]
+    assert sum(mark["all"] for mark in marks) >= 5
+
+
+def test_single_sounds_are_played(engine: anygen.Engine) -> None:
+    player = Player(random.Random(3))
+    clips = [player.once(sound.thing) for sound in SOUNDS[:24]]
+    replies = engine.generate_batch([f"Play {sound_caption(clip)}." for clip in clips], seed=0)
+    waves = torch.from_numpy(np.stack([reply.audios[0].samples[0] for reply in replies]))
+    marks = [sounds_like(heard, clip) for heard, clip in zip(Ear().listen(waves), clips, strict=True)]
+    assert sum(mark["sounds_right"] for mark in marks) >= 6  # of 61 sounds
 
 
 def test_single_sounds_are_heard(engine: anygen.Engine) -> None:

@@ -31,7 +31,7 @@ class _Block(nn.Module):
         return x + self.scale * self.narrow(F.gelu(self.widen(y)))
 
 
-class Vocoder(ModelMixin, ConfigMixin):
+class Vocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own bases disagree on a name
     """Tells of every frame how its magnitudes differ from those of the mel, and all phases (Vocos, arXiv 2306.00814).
 
     It begins with the least-squares inverse of the mel filters instead of with nothing, and has no discriminator.

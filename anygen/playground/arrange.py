@@ -112,9 +112,10 @@ def settle(scene: Scene) -> Scene:
         row, column = divmod(PLACES.index(place_of(placed.x, placed.y)), 3)
         x, y = (_eighths(SIZES[placed.size], (ninth + 0.5) / 3) for ninth in (column, row))
         return replace(scene, things=(replace(placed, x=x, y=y),))
+    sizes: tuple[str, ...]
     if scene.kind == "pair":
-        size, points = "medium", _OPPOSITE[scene.relation or ""]
-        sizes = ("medium", "large") if scene.relation == "in front of" else (size, size)
+        points = _OPPOSITE[scene.relation or ""]
+        sizes = ("medium", "large" if scene.relation == "in front of" else "medium")
     else:
         points = _GROUPS[len(scene.things)]
         sizes = ("small" if len(points) == 4 else "medium",) * len(points)
@@ -125,7 +126,7 @@ def settle(scene: Scene) -> Scene:
     return replace(scene, things=things)
 
 
-_OPPOSITE = {
+_OPPOSITE: dict[str, tuple[tuple[int, int], ...]] = {
     "left of": ((0, 3), (5, 3)),
     "right of": ((5, 3), (0, 3)),
     "above": ((3, 0), (3, 5)),
@@ -134,7 +135,11 @@ _OPPOSITE = {
 }
 """Corners of a pair's sprites in eighths of the canvas, for each relation of the first to the second."""
 
-_GROUPS = {2: ((0, 3), (5, 3)), 3: ((0, 1), (3, 4), (5, 1)), 4: ((1, 1), (1, 5), (5, 1), (5, 5))}
+_GROUPS: dict[int, tuple[tuple[int, int], ...]] = {
+    2: ((0, 3), (5, 3)),
+    3: ((0, 1), (3, 4), (5, 1)),
+    4: ((1, 1), (1, 5), (5, 1), (5, 5)),
+}
 """Corners of the sprites of so many things, from left to right."""
 
 
