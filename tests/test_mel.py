@@ -13,8 +13,8 @@ from anygen.mel import (
     SAMPLES,
     WINDOW,
     _spectrum,
-    inverse_spectrum,
     griffin_lim,
+    inverse_spectrum,
     log_mel,
     magnitudes,
 )
