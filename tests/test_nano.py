@@ -60,7 +60,7 @@ def test_the_folder_is_whole_and_small() -> None:
 
 
 # Floors a little below what the bundled weights reach (docs/nano.md), far above guessing; raise them with the weights.
-@pytest.mark.parametrize(("task", "least"), [("world", 12), ("draw", 8), ("vqa", 5)])
+@pytest.mark.parametrize(("task", "least"), [("world", 12), ("draw", 13), ("vqa", 9)])
 def test_words_are_right(engine: anygen.Engine, task: str, least: int) -> None:
     chats = asked(task, 24)
     replies = engine.generate_batch(requests(chats), seed=0, to="text")
@@ -90,23 +90,23 @@ def test_pictures_have_their_backdrop(engine: anygen.Engine) -> None:
     assert sum(a == b for a, b in zip(seen, wanted, strict=True)) >= 8
 
 
-def test_single_things_are_drawn(engine: anygen.Engine) -> None:
-    stream = random.Random("singles")
-    scenes = [sample_scene(stream, "one", "heldout") for _ in range(16)]
+def marks_of(engine: anygen.Engine, kind: str, stream: random.Random) -> list[dict[str, bool]]:
+    """What the judge says of sixteen held-out scenes that are asked for by their captions."""
+    scenes = [sample_scene(stream, kind, "heldout") for _ in range(16)]
     replies = engine.generate_batch([f"Draw {caption(scene)}." for scene in scenes], seed=0)
     pixels = torch.from_numpy(np.stack([np.array(reply.images[0].pixels) for reply in replies])).permute(0, 3, 1, 2)
-    marks = [shows(seen, scene) for seen, scene in zip(Judge(64).look(pixels), scenes, strict=True)]
-    assert sum(mark["things_right"] for mark in marks) >= 7  # of 129 things
+    return [shows(seen, scene) for seen, scene in zip(Judge(64).look(pixels), scenes, strict=True)]
+
+
+def test_single_things_are_drawn(engine: anygen.Engine) -> None:
+    marks = marks_of(engine, "one", random.Random("singles"))
+    assert sum(mark["things_right"] for mark in marks) >= 10  # of 129 things
     assert sum(mark["backdrop_right"] for mark in marks) >= 14
 
 
 def test_pairs_stand_in_their_relation(engine: anygen.Engine) -> None:
-    stream = random.Random("pairs")
-    scenes = [sample_scene(stream, "pair", "heldout") for _ in range(16)]
-    replies = engine.generate_batch([f"Draw {caption(scene)}." for scene in scenes], seed=0)
-    pixels = torch.from_numpy(np.stack([np.array(reply.images[0].pixels) for reply in replies])).permute(0, 3, 1, 2)
-    marks = [shows(seen, scene) for seen, scene in zip(Judge(64).look(pixels), scenes, strict=True)]
-    assert sum(mark["all"] for mark in marks) >= 5
+    marks = marks_of(engine, "pair", random.Random("pairs"))
+    assert sum(mark["all"] for mark in marks) >= 6
 
 
 def test_single_sounds_are_played(engine: anygen.Engine) -> None:
@@ -115,7 +115,7 @@ def test_single_sounds_are_played(engine: anygen.Engine) -> None:
     replies = engine.generate_batch([f"Play {sound_caption(clip)}." for clip in clips], seed=0)
     waves = torch.from_numpy(np.stack([reply.audios[0].samples[0] for reply in replies]))
     marks = [sounds_like(heard, clip) for heard, clip in zip(Ear().listen(waves), clips, strict=True)]
-    assert sum(mark["sounds_right"] for mark in marks) >= 6  # of 61 sounds
+    assert sum(mark["sounds_right"] for mark in marks) >= 7  # of 61 sounds
 
 
 def test_single_sounds_are_heard(engine: anygen.Engine) -> None:
