@@ -11,17 +11,21 @@ from torch.nn import functional as F
 from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.mel import BINS, SAMPLES, log_mel
-from anygen.playground.clip import sample_clip
+from anygen.playground.clip import Clip, sample_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import VARIANTS, Placed, Scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS
+from anygen.training.disguise import disguise, sample_disguise
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
 PICTURES = 48
 """Pictures of each sounding thing that anchor its sound."""
+
+SCORE = ("onset", "far", "up", "down")
+"""What a score says of a token: an event begins in it, is heard from afar, is higher or lower than the one before."""
 
 
 def anchors(image: ImageEncoder, count: int = PICTURES, seed: int = 0) -> Tensor:
@@ -45,6 +49,22 @@ def heard(orders: Tensor, tokens: int) -> Tensor:
     return inside / inside.sum(-1, keepdim=True).clamp_min(1)
 
 
+def scored(clips: list[Clip], tokens: int) -> Tensor:
+    """The clips' scores: 1 where SCORE is true of a token, [clips, tokens, 4]."""
+    length = SAMPLES // tokens
+    score = torch.zeros(len(clips), tokens, len(SCORE))
+    for row, clip in zip(score, clips, strict=True):
+        before = None
+        for played in clip.played:
+            first = played.onset // length
+            row[first, 0] = 1
+            row[first : (played.onset + played.length) // length + 1, 1] = float(clip.loudness == "far")
+            if clip.kind == "melody" and before is not None:
+                row[first, 2 if played.pitch > before else 3] = 1
+            before = played.pitch
+    return score
+
+
 def _picture(thing: str, stream: random.Random) -> Scene:
     placed = Placed(thing=thing, size="large", x=stream.uniform(0.3, 0.7), y=stream.uniform(0.3, 0.7))
     return Scene(kind="one", things=(placed,), backdrop=stream.choice(BACKDROPS), variant=stream.randrange(VARIANTS))
@@ -53,19 +73,28 @@ def _picture(thing: str, stream: random.Random) -> Scene:
 class AudioEncoderStage(nn.Module):
     """InfoNCE between sounds and pictures of what sounds (arXiv 2305.05665, eq. 1), whole clips and single events.
 
-    An event's features are pooled and matched with pictures of its thing; a linear head rebuilds each patch's mel from
-    its features, so that they keep when, how loud and how high, of which a picture says nothing.
+    An event's features are pooled and matched with pictures of its thing. Of when, how loud and how high a picture says
+    nothing: a linear head rebuilds each patch's mel from its features, another writes the clip's score, and it does so
+    of a share `disguised` of sounds that are like no thing's.
     """
 
     name = "audio-encoder"
     pictures: Tensor
 
-    def __init__(self, config: AudioTowerConfig, image: ImageEncoder, rebuild: float = 1.0) -> None:
+    def __init__(
+        self,
+        config: AudioTowerConfig,
+        image: ImageEncoder,
+        rebuild: float = 1.0,
+        score: float = 3.0,
+        disguised: float = 0.3,
+    ) -> None:
         super().__init__()
         self.encoder = AudioEncoder(config)
         self.event_head = nn.Linear(config.width, config.joint, bias=False)
         self.rebuild_head = nn.Linear(config.width, BINS * config.patch)
-        self.rebuild_weight = rebuild
+        self.score_head = nn.Linear(config.width, len(SCORE))
+        self.rebuild_weight, self.score_weight, self.disguised = rebuild, score, disguised
         self.log_scale = nn.Parameter(torch.tensor([2.66, 2.66]))  # log(1 / 0.07), as in CLIP
         self.register_buffer("pictures", anchors(image.eval()), persistent=False)
         self.mixer = Mixer()
@@ -80,42 +109,60 @@ class AudioEncoderStage(nn.Module):
         clips = [sample_clip(stream) for _ in range(size)]
         sounds = self.mixer.sounds(clips)  # [size, events]
         shown = torch.tensor([stream.randrange(PICTURES) for _ in SOUNDS])
-        return {"orders": self.mixer.orders(clips), "sounds": sounds, "shown": shown}
+        disguises = [sample_disguise(stream) if stream.random() < self.disguised else (0, 0) for _ in clips]
+        return {
+            "orders": self.mixer.orders(clips),
+            "sounds": sounds,
+            "shown": shown,
+            "score": scored(clips, self.encoder.tokens),
+            "disguise": torch.tensor(disguises),
+        }
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        mel = log_mel(self.mixer.mix(batch["orders"]))
+        mel = disguise(log_mel(self.mixer.mix(batch["orders"])), batch["disguise"])
+        known = batch["disguise"].abs().sum(1) == 0  # [clips]
         states = self.encoder.states(mel)
         tokens = states[:, 1:].float()
         pictures = self.pictures[torch.arange(len(self.pictures)), batch["shown"]]  # [sounds, joint]
         scale = self.log_scale.clamp(max=4.6).exp()
-        there = batch["sounds"] >= 0
+        there = (batch["sounds"] >= 0) & known[:, None]
         wanted = F.one_hot(batch["sounds"].clamp_min(0), len(SOUNDS)) * there[..., None]
         wanted = (wanted.sum(1) > 0).float()  # [clips, sounds]
         whole = F.normalize(self.encoder.head(states[:, 0]).float(), dim=-1)
         logits = scale[0] * whole @ pictures.T
         share = wanted / wanted.sum(-1, keepdim=True)
-        clip_loss = F.cross_entropy(logits, share)
+        clip_loss = F.cross_entropy(logits[known], share[known])
         pooled = heard(batch["orders"], tokens.shape[1]) @ tokens  # [clips, events, width]
         events = F.normalize(self.event_head(pooled[there]).float(), dim=-1)
         answers = scale[1] * events @ pictures.T
         event_loss = F.cross_entropy(answers, batch["sounds"][there])
         rebuilt = self.rebuild_head(tokens).unflatten(-1, (BINS, -1))  # [clips, tokens, bins, patch]
         patches = mel.unflatten(-1, (tokens.shape[1], -1)).transpose(1, 2)
+        score, wrong_way = batch["score"], batch["disguise"][:, 1, None, None] > 0
+        score = torch.where(wrong_way, score[..., [0, 1, 3, 2]], score)  # upside down, what rose falls
+        written = self.score_head(tokens)
         return {
             "clip": clip_loss,
             "event": event_loss,
             "rebuild": self.rebuild_weight * F.l1_loss(rebuilt.float(), patches),
+            "score": self.score_weight * F.binary_cross_entropy_with_logits(written, score),
             "_event_right": (answers.argmax(-1) == batch["sounds"][there]).float().mean(),
-            "_clip_right": wanted[torch.arange(len(logits)), logits.argmax(-1)].mean(),
+            "_clip_right": wanted[torch.arange(len(logits)), logits.argmax(-1)][known].mean(),
+            "_score_right": ((written > 0) == (score > 0)).all(-1).all(-1).float().mean(),
         }
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
-        """Held-out clips of one sound among pictures of all: recall@1 of the thing."""
+        """Held-out clips: recall@1 of the thing among pictures of all, and the share whose score is written right."""
         stream = random.Random("sound retrieval")
         clips = [sample_clip(stream, kind, "heldout") for kind in ("once", "times") for _ in range(96)]
         sounds = self.mixer.sounds(clips)[:, 0].to(self.pictures.device)
         made = self.encoder.embed(log_mel(self.mixer.mix(self.mixer.orders(clips))))
         score = made @ F.normalize(self.pictures.mean(1), dim=-1).T
-        figure = float((score.argmax(1) == sounds).float().mean())
-        (folder / f"{step:07d}.txt").write_text(f"sound_to_image {figure:.3f}\n")
-        return {"sound_to_image": figure}
+        figures = {"sound_to_image": float((score.argmax(1) == sounds).float().mean())}
+        for kind in ("times", "melody"):
+            clips = [sample_clip(stream, kind, "heldout") for _ in range(128)]
+            written = self.score_head(self.encoder(log_mel(self.mixer.mix(self.mixer.orders(clips)))))
+            wanted = scored(clips, self.encoder.tokens).to(written.device)
+            figures[f"score_{kind}"] = float(((written > 0) == (wanted > 0)).all(-1).all(-1).float().mean())
+        (folder / f"{step:07d}.txt").write_text("".join(f"{k} {v:.3f}\n" for k, v in figures.items()))
+        return figures

@@ -6,13 +6,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anygen.model import AnyGenModel
-from anygen.playground.dialogue import told_of
-from anygen.template import encode
 from anygen.training.loop import Batch
 from anygen.training.sense import SENSES
+from anygen.training.telling import Telling
 
 
 class Told(NamedTuple):
@@ -25,18 +23,14 @@ class Told(NamedTuple):
 class FeaturesStage(nn.Module):
     """Trains the input projectors to say a medium's caption in the language model's own embeddings, token by token.
 
-    The language model has learnt to answer when media are told in words, "[a cat, meadow]"; a projector whose tokens
-    are those words lets it see with what it can do already. The loss is the cross-entropy of each token under the
-    model's embeddings, and the distance to the token's own. Tokens behind the caption are full stops. All are said at
-    once, so what is told is the one caption that the medium itself decides (`dialogue.told_of`). Encoders run once over
-    a pool of `pool` media per modality and never again.
+    The losses are those of `Telling`. Encoders run once over a pool of `pool` media per modality and never again.
     """
 
     def __init__(self, name: str, model: AnyGenModel, *, pool: int) -> None:
         super().__init__()
         self.name, self.model, self.pool_size = name, model, pool
         self.senses = {modality: SENSES[modality](model, False) for modality in model.input_projectors}
-        self.rest = encode(model.tokenizer, ".")[-1]
+        self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)
         self.pool: dict[str, Told] = {}
         model.requires_grad_(False)
         model.input_projectors.requires_grad_(True)
@@ -60,17 +54,11 @@ class FeaturesStage(nn.Module):
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         self.pool = self.pool or {modality: self.told(modality, "train", self.pool_size) for modality in self.senses}
-        table = self.model.llm.get_input_embeddings().weight.float()
         losses = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.ids)).long()
-            projected = self.model.project(modality, pool.features[rows].float()).float()  # [n, tokens, width]
-            wanted = pool.ids[rows]
-            near = F.linear(F.normalize(projected, dim=-1), F.normalize(table, dim=-1))
-            apart = (projected - table[wanted]).square().sum(-1) / table.square().sum(-1).mean()
-            losses[f"token_{modality}"] = F.cross_entropy(20 * near.transpose(1, 2), wanted)
-            losses[f"distance_{modality}"] = apart.mean()
-            losses[f"_right_{modality}"] = (near.argmax(-1) == wanted).all(1).float().mean()
+            projected = self.model.project(modality, pool.features[rows].float())  # [n, tokens, width]
+            losses |= self.telling.losses(projected, pool.ids[rows], modality)
         return losses
 
     @torch.no_grad()
@@ -81,21 +69,19 @@ class FeaturesStage(nn.Module):
         features, rows = [], []
         for _ in range(0, count, 32):
             parts = [sense.sample(stream, split) for _ in range(32)]
+            if split == "train":
+                parts = [sense.varied(part, stream) for part in parts]
             shown = {key: value.to(device) for key, value in sense.shown(parts).items()}
             features.append(self.model.encoders[modality](sense.features_of(shown)).bfloat16())
-            for part in parts:
-                ids = encode(self.model.tokenizer, f"[{told_of(part)}]")
-                rows.append((ids + [self.rest] * tokens)[:tokens])
-        return Told(torch.cat(features), torch.tensor(rows, device=device))
+            rows.append(self.telling.words(list(map(sense.told, parts)), tokens).to(device))
+        return Told(torch.cat(features), torch.cat(rows))
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Held-out media whose every token is nearest to the embedding of the right word."""
-        table = F.normalize(self.model.llm.get_input_embeddings().weight.float(), dim=-1)
         figures, lines = {}, []
         for modality in self.senses:
             held = self.told(modality, "heldout", 256)
-            projected = self.model.project(modality, held.features.float()).float()
-            said = F.linear(F.normalize(projected, dim=-1), table).argmax(-1)
+            said = self.telling.near(self.model.project(modality, held.features.float())).argmax(-1)
             right = (said == held.ids).all(1).tolist()
             figures[f"told_{modality}"] = round(sum(right) / len(right), 3)
             for one, two, ok in zip(held.ids.tolist(), said.tolist(), right, strict=True):

@@ -1,4 +1,4 @@
-"""The image encoder, trained contrastively with a text tower: whole pictures with captions, regions with names."""
+"""The image encoder, trained with a text tower: pictures with captions, regions with names, and telling captions."""
 
 import random
 from pathlib import Path
@@ -11,12 +11,14 @@ from torch.nn import functional as F
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
 from anygen.encoders.text import TextEncoder
+from anygen.playground.arrange import upright
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
-from anygen.playground.scene import sample_scene
+from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.things import THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
+from anygen.training.telling import Telling
 from anygen.training.tokenizer import caption_tokenizer
 
 
@@ -25,12 +27,24 @@ class ImageEncoderStage(nn.Module):
 
     The region term pools the patch features under each thing and finds its name among all names. It is what makes the
     patch features, which the input projector reads, say what stands where.
+
+    With a `projector`, an input projector for these features, and a language model's embeddings `table` [vocabulary,
+    width], captions are also told as in stage 1, through encoder and projector together (contrastive captioners, arXiv
+    2205.01917): what the contrast leaves out, such as numbers and which of two stands left, a caption does not.
     """
 
     name = "image-encoder"
     names: Tensor
 
-    def __init__(self, config: TowerConfig, tokenizer: Any, depth: int = 2) -> None:
+    def __init__(
+        self,
+        config: TowerConfig,
+        tokenizer: Any,
+        depth: int = 2,
+        *,
+        projector: nn.Module | None = None,
+        table: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = ImageEncoder(config)
         self.tokenizer = caption_tokenizer(tokenizer)
@@ -39,6 +53,8 @@ class ImageEncoderStage(nn.Module):
         )
         self.region_head = nn.Linear(config.width, config.joint, bias=False)
         self.log_scale = nn.Parameter(torch.tensor([2.66, 2.66]))  # log(1 / 0.07), as in CLIP
+        self.projector = projector
+        self.telling = Telling(tokenizer, table) if table is not None else None
         self.compositor = Compositor(config.side)
         self.register_buffer("names", self.tokens([thing.name for thing in THINGS]), persistent=False)
 
@@ -57,7 +73,13 @@ class ImageEncoderStage(nn.Module):
         texts = [caption(s) if stream.random() < 0.5 else paraphrase(s, stream) for s in scenes]
         layers, ground = self.compositor.orders(scenes)
         things = self.compositor.things(scenes)
-        return {"layers": layers, "ground": ground, "ids": self.tokens(texts), "things": things}
+        batch = {"layers": layers, "ground": ground, "ids": self.tokens(texts), "things": things}
+        return batch | ({"told": self.words(scenes)} if self.telling else {})
+
+    def words(self, scenes: list[Scene]) -> Tensor:
+        """What the projector shall say of them: [scenes, tokens]."""
+        assert self.telling and self.projector
+        return self.telling.words([caption(upright(scene)) for scene in scenes], self.projector.tokens)
 
     def regions(self, layers: Tensor) -> Tensor:
         """Drawing orders [layers, batch, 4] to masks over patches [batch, layers, tokens] that sum to 1."""
@@ -82,15 +104,18 @@ class ImageEncoderStage(nn.Module):
         answers = scale[1] * region @ names.T
         region_loss = F.cross_entropy(answers, batch["things"][there])
         right = (answers.argmax(-1) == batch["things"][there]).float().mean()
-        return {
+        losses = {
             "caption": caption_loss,
             "region": region_loss,
             "_region_right": right,
             "_caption_right": (logits.argmax(-1) == same).float().mean(),
         }
+        if self.telling and self.projector:
+            losses |= self.telling.losses(self.projector(states[:, 1:]), batch["told"], "image")
+        return losses
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
-        """Retrieval among 256 held-out scenes: recall@1 of captions, both ways."""
+        """256 held-out scenes: recall@1 of captions, both ways, and the share whose caption is told word by word."""
         stream = random.Random("retrieval")
         scenes = [sample_scene(stream, split="heldout") for _ in range(256)]
         device = self.log_scale.device
@@ -102,5 +127,9 @@ class ImageEncoderStage(nn.Module):
             "image_to_text": float((score.argmax(1) == same).float().mean()),
             "text_to_image": float((score.argmax(0) == same).float().mean()),
         }
+        if self.telling and self.projector:
+            wanted = self.words(scenes).to(device)
+            told = self.telling.near(self.projector(self.encoder(pixels))).argmax(-1)
+            figures["told"] = float((told == wanted).all(1).float().mean())
         (folder / f"{step:07d}.txt").write_text("".join(f"{k} {v:.3f}\n" for k, v in figures.items()))
         return figures

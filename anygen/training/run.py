@@ -16,6 +16,7 @@ from anygen.training.loop import fit
 from anygen.training.recipe import Recipe, recipe_for
 
 DONE = "done.json"
+TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
 PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio"}
 """The encoders' folders in a model."""
 
@@ -119,11 +120,17 @@ class Run:
         from anygen.training.image_encoder import ImageEncoderStage
 
         config = TowerConfig(width=self.recipe.encoder_width, depth=self.recipe.encoder_depth)
-        stage = ImageEncoderStage(config, self.tokenizer())
+        projector, table = None, None
+        if self.recipe.pool:
+            projector = self._resampler("image", (config.side // config.patch) ** 2, config.width)
+            table = load_file(self.need("llm") / "part" / "model.safetensors")["model.embed_tokens.weight"]
+        stage = ImageEncoderStage(config, self.tokenizer(), projector=projector, table=table)
         if not self._fit(stage, folder, "image-encoder"):
             return False
         stage.encoder.save_pretrained(folder / "part")
         stage.text.save_pretrained(folder / "text")
+        if projector is not None:
+            save_file(projector.state_dict(), folder / TELLING)
         return True
 
     def _image_vae(self, folder: Path) -> bool:
@@ -284,26 +291,38 @@ class Run:
         return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
 
     def _into(self, modality: str, encoder: Any) -> Any:
-        """A fresh input projector: queries that become the words of a caption, or every few features one token."""
-        from anygen.projectors import MlpConfig, MlpProjector, ResamplerConfig, ResamplerProjector
+        """A fresh input projector: queries that become the words of a caption, or every few features one token.
+
+        Queries begin as they told captions while the encoder was trained, where they did.
+        """
+        from anygen.projectors import MlpConfig, MlpProjector
 
         width = self.recipe.llm_width
         if self.recipe.pool:
-            queries = {"image": 16, "audio": 24}[modality]  # as long as captions are
-            config = ResamplerConfig(
-                tokens_in=encoder.tokens,
-                width_in=encoder.width,
-                width_out=width,
-                queries=queries,
-                width=self.recipe.projector_width,
-                heads=4,
-                layers=3,
-            )
-            return ResamplerProjector(config)
+            resampler = self._resampler(modality, encoder.tokens, encoder.width)
+            told = self.folder(f"{modality}-encoder") / TELLING
+            if told.exists():
+                resampler.load_state_dict(load_file(told))
+            return resampler
         together = {"merge": 2} if modality == "image" else {"run": 4}  # 2 x 2 patches, or four features in a row
         return MlpProjector(
             MlpConfig(tokens_in=encoder.tokens, width_in=encoder.width, width_out=width, hidden=2 * width, **together)
         )
+
+    def _resampler(self, modality: str, tokens: int, width: int) -> Any:
+        """An input projector for `tokens` features of `width`, with as many queries as captions have words."""
+        from anygen.projectors import ResamplerConfig, ResamplerProjector
+
+        config = ResamplerConfig(
+            tokens_in=tokens,
+            width_in=width,
+            width_out=self.recipe.llm_width,
+            queries={"image": 16, "audio": 24}[modality],
+            width=self.recipe.projector_width,
+            heads=4,
+            layers=3,
+        )
+        return ResamplerProjector(config)
 
     def _outof(self, modality: str, generator: Any) -> Any:
         """A fresh output projector, scaled to the generator's conditions of training captions.

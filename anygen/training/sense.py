@@ -12,10 +12,12 @@ from anygen.mel import log_mel
 from anygen.model import AnyGenModel
 from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import Compositor
+from anygen.playground.dialogue import told_of
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, INDEX, THINGS
+from anygen.training.disguise import disguise, disguised, told_in_disguise
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -23,6 +25,7 @@ Part = dict[str, Any]
 
 WORDS = (*(thing.name for thing in THINGS), *BACKDROPS)
 """What a feature may stand for."""
+_DISGUISED = 0.25  # share of varied sounds that are in disguise
 
 
 class Sense(Protocol):
@@ -38,6 +41,14 @@ class Sense(Protocol):
 
     def sample(self, stream: random.Random, split: str = "train") -> Part:
         """A random part of a split."""
+        ...
+
+    def varied(self, part: Part, stream: random.Random) -> Part:
+        """The part as training may change it so that less is learnt by heart."""
+        ...
+
+    def told(self, part: Part) -> str:
+        """The caption that the part itself decides."""
         ...
 
     def shown(self, parts: list[Part]) -> Batch:
@@ -78,6 +89,12 @@ class Sight:
     def sample(self, stream: random.Random, split: str = "train") -> Part:
         return {"type": "image", "scene": sample_scene(stream, split=split)}
 
+    def varied(self, part: Part, stream: random.Random) -> Part:
+        return part
+
+    def told(self, part: Part) -> str:
+        return told_of(part)
+
     def shown(self, parts: list[Part]) -> Batch:
         scenes = [part["scene"] for part in parts]
         layers, ground = self.compositor.orders(scenes)
@@ -114,15 +131,22 @@ class Hearing:
     def sample(self, stream: random.Random, split: str = "train") -> Part:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
+    def varied(self, part: Part, stream: random.Random) -> Part:
+        return disguised(part, stream) if stream.random() < _DISGUISED else part
+
+    def told(self, part: Part) -> str:
+        return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
+
     def shown(self, parts: list[Part]) -> Batch:
         clips = [part["clip"] for part in parts]
         sounds = self.mixer.sounds(clips)
         names = torch.tensor([INDEX[sound.thing] for sound in SOUNDS])
         named = names[sounds.clamp_min(0)].where(sounds >= 0, -1)
-        return {"orders": self.mixer.orders(clips), "named": named}
+        disguises = torch.tensor([part.get("disguise", (0, 0)) for part in parts])
+        return {"orders": self.mixer.orders(clips), "named": named, "disguise": disguises}
 
     def features_of(self, batch: Batch) -> Tensor:
-        return log_mel(self.mixer.mix(batch["orders"]))
+        return disguise(log_mel(self.mixer.mix(batch["orders"])), batch["disguise"])
 
     def cover(self, batch: Batch, features: int) -> Tensor:
         from anygen.training.audio_encoder import heard

@@ -1,0 +1,50 @@
+"""Telling: an input projector's tokens as the words that stand for a medium, in the language model's embeddings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.template import IGNORE, encode
+
+_SHARPNESS = 20.0  # cosines to logits
+
+
+class Telling(nn.Module):
+    """Measures how well projected tokens say captions, under the frozen embeddings `table` [vocabulary, width].
+
+    The language model has learnt to answer when media are told in words, "[a cat, meadow]"; a projector whose tokens
+    are those words lets it see with what it can do already. All tokens are said at once, so what is told is the one
+    caption that the medium itself decides (`dialogue.told_of`); tokens behind it are full stops.
+    """
+
+    table: Tensor
+
+    def __init__(self, tokenizer: Any, table: Tensor) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.rest = encode(tokenizer, ".")[-1]
+        self.register_buffer("table", table.detach().float().clone(), persistent=False)
+
+    def words(self, captions: Sequence[str], tokens: int) -> Tensor:
+        """Captions as what is to be said of them: token ids [captions, tokens]."""
+        rows = [encode(self.tokenizer, f"[{caption}]") for caption in captions]
+        return torch.tensor([(ids + [self.rest] * tokens)[:tokens] for ids in rows])
+
+    def near(self, projected: Tensor) -> Tensor:
+        """Cosines of projected tokens [n, tokens, width] to all embeddings: [n, tokens, vocabulary]."""
+        return F.linear(F.normalize(projected.float(), dim=-1), F.normalize(self.table, dim=-1))
+
+    def losses(self, projected: Tensor, wanted: Tensor, modality: str) -> dict[str, Tensor]:
+        """Cross-entropy of each token [n, tokens], distance to its embedding; IGNORE in `wanted` counts for nothing."""
+        near, counts = self.near(projected), wanted != IGNORE
+        known = wanted.clamp_min(0)
+        apart = (projected.float() - self.table[known]).square().sum(-1) / self.table.square().sum(-1).mean()
+        right = ((near.argmax(-1) == wanted) | ~counts).all(1)
+        return {
+            f"token_{modality}": F.cross_entropy(_SHARPNESS * near.transpose(1, 2), wanted, ignore_index=IGNORE),
+            f"distance_{modality}": (apart * counts).sum() / counts.sum().clamp_min(1),
+            f"_right_{modality}": right.float().mean(),
+        }
