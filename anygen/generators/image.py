@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ class ImageGenerator(DiffusionGenerator):
 
     def __init__(self, pipeline: Any) -> None:
         super().__init__(pipeline)
-        self._edit: Any = None
+        self._adapted = getattr(pipeline, "adapter", None) is not None
+        self._twin: Any = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,13 +64,16 @@ class ImageGenerator(DiffusionGenerator):
     ) -> list[Image]:
         """One picture per row of `condition` [batch, length, width], each from its own seed.
 
-        With `source` and `strength` (0 keeps the picture, 1 forgets it) the pictures are edits of `source`.
+        With `source` and `strength` the pictures are edits of `source`. A pipeline with a T2I-Adapter shows it the
+        picture's latents, `strength` is the weight of what it sees. Any other goes on from the picture with noise
+        (SDEdit): strength 0 keeps the picture, 1 forgets it.
         `on_step(step, steps, preview)` is called after each step, `step` from 1; `preview()` decodes what is there.
         """
         self._check(condition, seeds, steps)
         if strength is not None and not 0 < strength <= 1:
             raise RequestError(f"strength={strength} is outside of 0..1 (0 keeps the picture, 1 forgets it)")
-        if strength is not None and int(steps * strength) < 1:
+        edited = source if strength is not None else None
+        if strength is not None and not self._adapted and int(steps * strength) < 1:
             raise RequestError(
                 f"steps={steps} at strength={strength} leaves no step; give at least {int(1 / strength) + 1}"
             )
@@ -79,22 +84,25 @@ class ImageGenerator(DiffusionGenerator):
             "num_inference_steps": steps,
             "guidance_scale": guidance,
             "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            "output_type": "pt",
+            "output_type": "latent",
         }
         if guidance > 1:
             options["negative_prompt_embeds"] = self.null_condition(len(condition)).to(self.dtype)
-        pipeline = self.pipeline
-        if source is not None and strength is not None:
-            pipeline = self._editor()
-            pixels = self.prepare(source).to(self.device, self.dtype)  # [3, height, width]
-            options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
+        if edited is not None:
+            pixels = self.prepare(edited).to(self.device, self.dtype)[None]  # [1, 3, height, width]
+            if self._adapted:
+                seen = self.encode(2 * pixels - 1).expand(len(condition), -1, -1, -1)
+                options |= {"image": seen, "adapter_conditioning_scale": strength, "height": height, "width": width}
+            else:
+                options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
         else:
             options |= {"height": height, "width": width}
+        pipeline = self.pipeline if (edited is not None) == self._adapted else self._other()
         if on_step is not None:
-            options["callback_on_step_end"] = self._reporter(on_step)
+            options |= self._reporter(on_step, pipeline)
         with self._lock:
-            pictures = pipeline(**options).images  # [batch, 3, height, width] in 0..1
-        return to_images(pictures)
+            latents = pipeline(**options).images  # [batch, channels, height, width]
+        return self.decode(latents)
 
     def prepare(self, image: Image) -> Tensor:
         """A picture at the generator's size: float [3, height, width] in 0..1."""
@@ -122,32 +130,43 @@ class ImageGenerator(DiffusionGenerator):
         latents = latents.to(vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
         return to_images(vae.decode(latents, return_dict=False)[0] / 2 + 0.5)
 
-    def _editor(self) -> Any:
-        """The image-to-image twin of the pipeline, from the same components."""
-        if self._edit is None:
+    def _other(self) -> Any:
+        """The pipeline's twin from the same components: what edits, or where the pipeline edits, what does not."""
+        if self._twin is None:
             import diffusers
 
-            name = type(self.pipeline).__name__.replace("Pipeline", "Img2ImgPipeline")
-            if not hasattr(diffusers, name):
-                raise RequestError(
-                    f"{type(self.pipeline).__name__} cannot start from a picture: diffusers has no {name}"
-                )
+            parts = dict(self.pipeline.components)
+            name = type(self.pipeline).__name__
+            if self._adapted:
+                del parts["adapter"]
+                wanted = name.replace("AdapterPipeline", "Pipeline")
+            else:
+                wanted = name.replace("Pipeline", "Img2ImgPipeline")
+            if not hasattr(diffusers, wanted):
+                what = "draw without a picture" if self._adapted else "start from a picture"
+                raise RequestError(f"{name} cannot {what}: diffusers has no {wanted}")
             with quiet(*logs()):
-                self._edit = getattr(diffusers, name)(**self.pipeline.components)
-            self._edit.set_progress_bar_config(disable=True)
-        return self._edit
+                self._twin = getattr(diffusers, wanted)(**parts)
+            self._twin.set_progress_bar_config(disable=True)
+        return self._twin
 
-    def _reporter(self, on_step: OnStep) -> Callable[..., dict[str, Any]]:
+    def _reporter(self, on_step: OnStep, pipeline: Any) -> dict[str, Any]:
+        """The option that has a pipeline report its steps, in the way that it knows."""
         done = 0
 
-        def report(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        def report(steps: int, given: Tensor) -> None:
             nonlocal done
             done += 1
-            latents = self._guess(values["latents"])
-            on_step(done, pipeline.num_timesteps, lambda: self.decode(latents))
+            latents = self._guess(given)
+            on_step(done, steps, lambda: self.decode(latents))
+
+        def after(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            report(pipeline.num_timesteps, values["latents"])
             return {}
 
-        return report
+        if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
+            return {"callback_on_step_end": after}
+        return {"callback": lambda step, timestep, latents: report(len(pipeline.scheduler.timesteps), latents)}
 
 
 def to_images(pixels: Tensor) -> list[Image]:

@@ -54,7 +54,7 @@ class FeaturesStage(nn.Module):
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         self.pool = self.pool or {modality: self.told(modality, "train", self.pool_size) for modality in self.senses}
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.ids)).long()
             projected = self.model.project(modality, pool.features[rows].float())  # [n, tokens, width]

@@ -166,6 +166,7 @@ class Run:
             looks=r.looks,
             sketch_steps=r.sketch_steps,
             settled=r.settled,
+            edits=r.edits,
         )
         if not self._fit(stage, folder, "image-generator"):
             return False
@@ -258,7 +259,7 @@ class Run:
         encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in self._towers().items()}
         generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
         guidance = {"image": r.guidance, "audio": r.audio_guidance}
-        strength = {"image": r.edit_strength}
+        strength = {"image": r.edit_strength if r.edits else None}
         config = ModelConfig(
             format=1,
             name=r.name,
