@@ -35,8 +35,8 @@ format: $(VENV)/test.stamp  ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(DIRS)
 	$(BIN)/ruff check --fix $(DIRS)
 
-nano: $(VENV)/train.stamp  ## train the bundled model again from nothing
-	$(BIN)/anygen train $(RECIPE) --output runs/$(RECIPE)
+nano: $(VENV)/train.stamp  ## train the bundled model again from nothing; goes on where it was stopped
+	$(BIN)/anygen train $(RECIPE) --output runs/$(RECIPE) --resume
 
 bench: $(VENV)/test.stamp  ## measure speed
 	$(BIN)/anygen bench

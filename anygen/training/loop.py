@@ -4,7 +4,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ class FitOptions:
     minutes: float = 0.0  # stops (resumable) after so many minutes; 0 never does
     budget: float = 0.0  # the stage is done after so many minutes in all its runs; 0: only after `steps`
     log_every: int = 50
-    sample_every: int = 1000
+    sample_every: int = 1000  # and at the end; 0: never
     save_every: int = 500
 
     def __post_init__(self) -> None:
@@ -63,6 +63,11 @@ class FitOptions:
         if self.budget:
             left = min(left, (1 - seconds / (60 * self.budget)) / max(self.decay_share, 1e-6))
         return self.rate * max(0.0, min(1.0, (step + 1) / max(1, self.warmup), left))
+
+    def share_at(self, step: int, seconds: float) -> float:
+        """Which share of the stage is done after so many steps and seconds, 0..1."""
+        share = step / self.steps
+        return min(1.0, max(share, seconds / (60 * self.budget)) if self.budget else share)
 
 
 class Stage(Protocol):
@@ -135,11 +140,20 @@ def optimizer_for(named: list[tuple[str, nn.Parameter]], options: FitOptions) ->
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.rate, betas=(0.9, options.beta2))
 
 
-def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, accelerator: Any = None) -> bool:
+def fit(
+    stage: Any,
+    options: FitOptions,
+    folder: Path,
+    *,
+    resume: bool = True,
+    accelerator: Any = None,
+    tell: Callable[[float], Any] | None = None,
+) -> bool:
     """Trains the stage into `folder` (checkpoint, log.jsonl, samples/). True when all steps are done.
 
     With `resume` an existing checkpoint is continued to the same numbers as an uninterrupted run; Ctrl-C, SIGTERM and
     the limit of minutes all leave one. At the end the stage's trained parameters hold the average where one is kept.
+    `tell` is told now and then which share of the stage is done.
     """
     accelerator = accelerator or Accelerator(mixed_precision=options.precision, cpu=not torch.cuda.is_available())
     device = accelerator.device
@@ -216,13 +230,16 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
                 }
                 row |= {name: round(value, 5) for name, value in totals.items()}
                 progress.show(step, row)
+                if tell:
+                    tell(options.share_at(step, spent + time.time() - started))
                 _write(log, board, row, step)
                 window = time.time()
             finished = _agreed(accelerator, options.budget, spent + time.time() - started)
             late = not finished and _agreed(accelerator, options.minutes, time.time() - started)
             if step % options.save_every == 0 or step == options.steps or late or finished:
                 save()
-            if main and (step % options.sample_every == 0 or step == options.steps or finished):
+            every = options.sample_every
+            if main and every and (step % every == 0 or step == options.steps or finished):
                 _write(log, board, _sample(stage, average, folder, step), step)
                 window = time.time()
             if late and step < options.steps:
