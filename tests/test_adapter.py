@@ -101,6 +101,7 @@ def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None
     there = features[0].abs().sum((1, 2, 3)) > 0
     assert there.tolist() == given.tolist() * 2  # at both noise levels, and nothing where no picture is
     stage(batch, torch.Generator().manual_seed(0))["flow"].backward()
+    assert stage.adapter is not None
     assert stage.adapter.adapter.conv_in.weight.grad.abs().sum() > 0
     stage.zero_grad()
     stage(batch | {"given": torch.zeros_like(given)}, torch.Generator().manual_seed(0))["flow"].backward()
