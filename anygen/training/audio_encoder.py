@@ -79,6 +79,7 @@ class AudioEncoderStage(nn.Module):
     """
 
     name = "audio-encoder"
+    short = True
     pictures: Tensor
 
     def __init__(

@@ -26,6 +26,8 @@ class FeaturesStage(nn.Module):
     The losses are those of `Telling`. Encoders run once over a pool of `pool` media per modality and never again.
     """
 
+    short = True
+
     def __init__(self, name: str, model: AnyGenModel, *, pool: int) -> None:
         super().__init__()
         self.name, self.model, self.pool_size = name, model, pool

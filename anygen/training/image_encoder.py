@@ -35,6 +35,7 @@ class ImageEncoderStage(nn.Module):
     """
 
     name = "image-encoder"
+    short = True
     names: Tensor
 
     def __init__(

@@ -172,6 +172,7 @@ class ImageGeneratorStage(nn.Module):
     """
 
     name = "image-generator"
+    short = True
     sprites: Tensor
 
     def __init__(
