@@ -17,7 +17,7 @@ from anygen.playground.hearing import parse_sound, sound_caption
 from anygen.playground.mixer import Mixer
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.template import IGNORE
-from anygen.training.audio_encoder import SCORE, scored
+from anygen.training.audio_encoder import SCORE, score_loss, score_right, scored
 from anygen.training.disguise import disguise, disguised, told_in_disguise
 from anygen.training.image_encoder import ImageEncoderStage
 from anygen.training.recipe import recipe_for
@@ -129,13 +129,26 @@ def test_some_sounds_are_shown_in_disguise_and_told_so(tiny_sound: Path) -> None
 def test_a_score_says_when_and_which_way() -> None:
     player = Player(random.Random(0), loudness="far", settled=True)
     falling, twice = scored([player.melody("piano", "falling"), player.times("dog", 2, "slow")], 64)
-    onset, far, up, down = (SCORE.index(name) for name in ("onset", "far", "up", "down"))
-    assert falling[:, onset].sum() == 4 and falling[:, down].sum() == 3 and falling[:, up].sum() == 0
-    assert bool((falling[:, onset] >= falling[:, down]).all())  # only where a note begins
-    assert twice[:, onset].nonzero().flatten().tolist() == [0, 15] and twice[:, up:].sum() == 0
-    assert twice[0, far] == 1 and twice[-1, far] == 0
-    near = scored([Player(random.Random(0)).once("dog")], 64)
-    assert near[0, :, onset].sum() == 1 and near[0, :, far].sum() == 0
+    onset, far, up = (SCORE.index(name) for name in ("onset", "far", "up"))
+    assert falling[:, onset].sum() == 4 and set(falling[:, up].tolist()) == {-1.0, 0.0}
+    assert bool((falling[: int(falling[:, onset].nonzero()[1]), up] == -1).all())  # the first note has none before it
+    assert twice[:, onset].nonzero().flatten().tolist() == [0, 15] and bool((twice[:, up] == -1).all())
+    assert twice[0, far] == 1 and twice[-1, far] == -1  # nothing sounds at the end
+    near = scored([Player(random.Random(0)).once("dog")], 64)[0]
+    assert near[:, onset].sum() == 1 and set(near[:, far].tolist()) == {-1.0, 0.0}
+
+
+def test_a_score_is_counted_where_it_is_asked() -> None:
+    score = scored([Player(random.Random(0), settled=True).melody("piano", "rising")], 64)
+    right = 20 * (score * 2 - 1)  # sure of everything that is asked
+    assert float(score_loss(right, score)) < 1e-6 and bool(score_right(right, score))
+    unasked = torch.where(score < 0, -right, right)
+    torch.testing.assert_close(score_loss(unasked, score), score_loss(right, score))
+    assert bool(score_right(unasked, score))
+    wrong = right.clone()
+    wrong[0, 0, 0] *= -1  # an onset missed: 5 times 20, of 64 tokens
+    assert float(score_loss(wrong, score)) == pytest.approx(5 * 20 / 64, rel=1e-3)
+    assert not score_right(wrong, score)
 
 
 def test_a_vocoder_of_other_mels_is_refused() -> None:
