@@ -412,7 +412,8 @@ class Run:
         if self._cached():
             from anygen.training.features import FeaturesStage
 
-            return self._fit_model(folder, "stage1", FeaturesStage("stage1", self.model(None), pool=self.recipe.pool))
+            stage = FeaturesStage("stage1", self.model(None), pool=self.recipe.pool, fresh=self.recipe.fresh)
+            return self._fit_model(folder, "stage1", stage)
         return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
