@@ -65,5 +65,11 @@ def sound(seconds: float, rate: int, channels: int) -> Audio:
     return Audio(np.rint(wave * 32768).astype(np.int16), rate=rate)
 
 
-TEXTS = ("a cat", "The DOG's  42 barks &amp; caf\u00e9 (low, lower)!", "low " * 90, "")
+TEXTS = (
+    "a cat",
+    "The DOG's  42 barks &amp; caf\u00e9 (low, lower)!",
+    "\u201cIt\u2019s\u201d \ufb01ne \uff21",
+    "low " * 90,
+    "",
+)
 MERGES = ("l o", "lo w</w>", "c a", "ca t</w>", "t h", "th e</w>", "lo w", "d o", "e r</w>", "low er</w>")

@@ -3,6 +3,8 @@
 import gzip
 import html
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
@@ -69,11 +71,24 @@ def words(texts: Sequence[str], tokenizer: Any, length: int = LENGTH) -> Tensor:
     """Token ids [texts, length]: begin, at most length - 2 tokens, end, zeros. `tokenizer` is CLIP's."""
     rows = torch.zeros(len(texts), length, dtype=torch.long)
     for row, text in zip(rows, texts, strict=True):
-        clean = " ".join(html.unescape(html.unescape(text)).split()).lower()
-        ids = tokenizer(clean, add_special_tokens=False)["input_ids"][: length - 2]
+        ids = tokenizer(plain(text), add_special_tokens=False)["input_ids"][: length - 2]
         ids = [tokenizer.bos_token_id, *ids, tokenizer.eos_token_id]
         row[: len(ids)] = torch.tensor(ids)
     return rows
+
+
+def plain(text: str) -> str:
+    """`text` as CLIP was trained on it: small letters, single spaces, straight quotes, no entities and no ligatures.
+
+    What was decoded wrongly before it came here stays wrong; the reference mends that with ftfy.
+    """
+    straight = _QUOTES.sub("'", _DOUBLE_QUOTES.sub('"', text))
+    simple = _JOINED.sub(lambda found: unicodedata.normalize("NFKC", found[0]), straight)
+    return " ".join(html.unescape(html.unescape(simple)).split()).lower()
+
+
+_QUOTES, _DOUBLE_QUOTES = re.compile("[\u02bc\u2018-\u201b]"), re.compile("[\u201c-\u201f]")
+_JOINED = re.compile("[\u0132\u0133\u01c4-\u01cc\u01f1-\u01f3\ufb00-\ufb06\uff01-\uff5e]")  # and full width
 
 
 def depth(disparity: Any, side: int = SIDE) -> Tensor:
