@@ -135,6 +135,7 @@ def parser() -> Parser:
     learn.add_argument("--output", type=Path, metavar="DIR", help="where the run is kept")
     learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
+    learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
 
     judge = command("eval", evaluate, "measure a model on held-out requests")
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
@@ -340,7 +341,8 @@ def train(args: argparse.Namespace) -> int:
         raise RequestError(f"--set {bad[0]!r} is not KEY=VALUE")
     from anygen.training import train as run
 
-    run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set)
+    rehearse = args.stage is None and not args.no_rehearsal
+    run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set, rehearse=rehearse)
     return 0
 
 

@@ -22,7 +22,10 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
-    """Where a generator is and its usual options; `edit_strength` None means that it cannot start from a picture."""
+    """Where a generator is and its usual options; `edit_strength` None means that edits are drawn anew.
+
+    Otherwise it is what `ImageGenerator.generate` takes as `strength` with the picture that is edited.
+    """
 
     path: str
     steps: int

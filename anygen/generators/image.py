@@ -2,47 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from anygen.error import RequestError
-from anygen.generators.diffusion import DiffusionGenerator, OnStep, logs
+from anygen.generators.diffusion import OnStep, logs
+from anygen.generators.frames import FrameGenerator
 from anygen.media import Image
 from anygen.weights import quiet
 
 
-class ImageGenerator(DiffusionGenerator):
+class ImageGenerator(FrameGenerator):
     """Pictures from conditions [batch, length, width], through any diffusers pipeline with `prompt_embeds`."""
 
     modality = "image"
+    twin = "Img2ImgPipeline"
 
     def __init__(self, pipeline: Any) -> None:
         super().__init__(pipeline)
-        self._edit: Any = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of a picture."""
-        sample = self.unet.config.sample_size
-        height, width = sample if isinstance(sample, list | tuple) else (sample, sample)
-        return height * self.pipeline.vae_scale_factor, width * self.pipeline.vae_scale_factor
-
-    @torch.no_grad()
-    def condition(self, texts: Sequence[str]) -> Tensor:
-        """What the pipeline's own text encoder makes of `texts`: [batch, length, width]."""
-        prompt, *_ = self.pipeline.encode_prompt(
-            prompt=list(texts), device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
-        )
-        return prompt
-
-    @torch.no_grad()
-    def tell(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The text encoder's states for tokens [batch, tokens], for pipelines with one such encoder."""
-        return self.pipeline.text_encoder(input_ids)[0]
+        self._adapted = getattr(pipeline, "adapter", None) is not None
+        self._plain: Any = None
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """[batch, channels, height, width], noise or flow as the scheduler has it."""
@@ -62,92 +45,80 @@ class ImageGenerator(DiffusionGenerator):
     ) -> list[Image]:
         """One picture per row of `condition` [batch, length, width], each from its own seed.
 
-        With `source` and `strength` (0 keeps the picture, 1 forgets it) the pictures are edits of `source`.
+        With `source` and `strength` the pictures are edits of `source`. A pipeline with a T2I-Adapter shows it the
+        picture's latents, `strength` is the weight of what it sees. Any other goes on from the picture with noise
+        (SDEdit): strength 0 keeps the picture, 1 forgets it.
         `on_step(step, steps, preview)` is called after each step, `step` from 1; `preview()` decodes what is there.
         """
         self._check(condition, seeds, steps)
-        if strength is not None and not 0 < strength <= 1:
-            raise RequestError(f"strength={strength} is outside of 0..1 (0 keeps the picture, 1 forgets it)")
-        if strength is not None and int(steps * strength) < 1:
-            raise RequestError(
-                f"steps={steps} at strength={strength} leaves no step; give at least {int(1 / strength) + 1}"
-            )
-        condition = condition.to(self.device, self.dtype)
+        self._check_strength(strength, None if self._adapted else steps)
         height, width = self.size
-        options: dict[str, Any] = {
-            "prompt_embeds": condition,
-            "num_inference_steps": steps,
-            "guidance_scale": guidance,
-            "generator": [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            "output_type": "pt",
-        }
-        if guidance > 1:
-            options["negative_prompt_embeds"] = self.null_condition(len(condition)).to(self.dtype)
-        pipeline = self.pipeline
-        if source is not None and strength is not None:
-            pipeline = self._editor()
-            pixels = self.prepare(source).to(self.device, self.dtype)  # [3, height, width]
-            options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
-        else:
+        options = self._options(condition, seeds, steps, guidance) | {"output_type": "latent"}
+        pipeline = self._drawer()
+        if source is None or strength is None:
             options |= {"height": height, "width": width}
+        else:
+            pixels = self.prepare(source).to(self.device, self.dtype)[None]  # [1, 3, height, width]
+            pipeline = self._editor()
+            if self._adapted:
+                seen = self._latents(2 * pixels - 1).expand(len(condition), -1, -1, -1)
+                options |= {"image": seen, "adapter_conditioning_scale": strength, "height": height, "width": width}
+            else:
+                options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
         if on_step is not None:
-            options["callback_on_step_end"] = self._reporter(on_step)
+            options |= self._reporter(on_step, pipeline)
         with self._lock:
-            pictures = pipeline(**options).images  # [batch, 3, height, width] in 0..1
-        return to_images(pictures)
-
-    def prepare(self, image: Image) -> Tensor:
-        """A picture at the generator's size: float [3, height, width] in 0..1."""
-        import PIL.Image
-
-        height, width = self.size
-        picture = image.pil()
-        if picture.size != (width, height):
-            picture = picture.resize((width, height), PIL.Image.Resampling.LANCZOS)
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+            latents = pipeline(**options).images  # [batch, channels, height, width]
+        return self.decode(latents)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels [batch, 3, height, width], uint8 or float in -1..1, to latents in the scale that the network sees."""
-        if pixels.dtype == torch.uint8:
-            pixels = pixels.float() / 127.5 - 1
-        vae = self.pipeline.vae
-        latents = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist.mode()
-        return ((latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor).to(self.dtype)
+        return self._latents(pixels)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image]:
         """The inverse of `encode`, as pictures."""
-        vae = self.pipeline.vae
-        latents = latents.to(vae.dtype) / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-        return to_images(vae.decode(latents, return_dict=False)[0] / 2 + 0.5)
+        return to_images(self._pixels(latents))
 
     def _editor(self) -> Any:
-        """The image-to-image twin of the pipeline, from the same components."""
-        if self._edit is None:
+        """What edits: the pipeline itself where it has an adapter, else its twin."""
+        return self.pipeline if self._adapted else super()._editor()
+
+    def _drawer(self) -> Any:
+        """What draws without a picture: the pipeline itself, or where it has an adapter its twin without one."""
+        if not self._adapted:
+            return self.pipeline
+        if self._plain is None:
             import diffusers
 
-            name = type(self.pipeline).__name__.replace("Pipeline", "Img2ImgPipeline")
-            if not hasattr(diffusers, name):
-                raise RequestError(
-                    f"{type(self.pipeline).__name__} cannot start from a picture: diffusers has no {name}"
-                )
+            parts = {name: part for name, part in self.pipeline.components.items() if name != "adapter"}
+            name = type(self.pipeline).__name__
+            plain = name.replace("AdapterPipeline", "Pipeline")
+            if not hasattr(diffusers, plain):
+                raise RequestError(f"{name} cannot draw without a picture: diffusers has no {plain}")
             with quiet(*logs()):
-                self._edit = getattr(diffusers, name)(**self.pipeline.components)
-            self._edit.set_progress_bar_config(disable=True)
-        return self._edit
+                self._plain = getattr(diffusers, plain)(**parts)
+            self._plain.set_progress_bar_config(disable=True)
+        return self._plain
 
-    def _reporter(self, on_step: OnStep) -> Callable[..., dict[str, Any]]:
+    def _reporter(self, on_step: OnStep, pipeline: Any) -> dict[str, Any]:
+        """The option that has a pipeline report its steps, in the way that it knows."""
         done = 0
 
-        def report(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        def report(steps: int, given: Tensor) -> None:
             nonlocal done
             done += 1
-            latents = self._guess(values["latents"])
-            on_step(done, pipeline.num_timesteps, lambda: self.decode(latents))
+            latents = self._guess(given)
+            on_step(done, steps, lambda: self.decode(latents))
+
+        def after(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            report(pipeline.num_timesteps, values["latents"])
             return {}
 
-        return report
+        if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
+            return {"callback_on_step_end": after}
+        return {"callback": lambda step, timestep, latents: report(len(pipeline.scheduler.timesteps), latents)}
 
 
 def to_images(pixels: Tensor) -> list[Image]:

@@ -26,6 +26,8 @@ class FeaturesStage(nn.Module):
     The losses are those of `Telling`. Encoders run once over a pool of `pool` media per modality and never again.
     """
 
+    short = True
+
     def __init__(self, name: str, model: AnyGenModel, *, pool: int) -> None:
         super().__init__()
         self.name, self.model, self.pool_size = name, model, pool
@@ -54,7 +56,7 @@ class FeaturesStage(nn.Module):
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         self.pool = self.pool or {modality: self.told(modality, "train", self.pool_size) for modality in self.senses}
-        losses = {}
+        losses: dict[str, Tensor] = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.ids)).long()
             projected = self.model.project(modality, pool.features[rows].float())  # [n, tokens, width]

@@ -32,6 +32,9 @@ class Recipe:
     aligned: bool = True  # generators learn what stands on their latents' grid, autoencoders see half of that
     sketch_steps: int = 2000  # the generators' text encoders learn alone for so many steps
     settled: float = 0.85  # share of the generators' scenes and clips of which the caption says where and when all is
+    edits: float = (
+        0.3  # share of the image generator's scenes that are edits of a picture; 0: no adapter, no such edits
+    )
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
@@ -52,11 +55,11 @@ class Recipe:
     projector_width: int = 192
     rank: int = 32
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
-    pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
+    pool: int = 40000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14
-    edit_strength: float | None = None
+    edit_strength: float | None = 1.0  # weight of the picture that is edited; None: edits are drawn anew
     seed: int = 0
     data: str = ""
     start: str = ""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from anygen.error import DataError, RequestError
 from anygen.training.checkpoint import read_checkpoint
 from anygen.training.loop import fit
 from anygen.training.recipe import Recipe, recipe_for
+from anygen.training.rehearsal import Overall, plan
 
 DONE = "done.json"
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
@@ -39,6 +41,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, output: Path) -> None:
         self.recipe, self.output = recipe, output
+        self.overall: Overall | None = None
         self.steps: dict[str, Callable[[Path], bool]] = {
             "tokenizer": self._tokenizer,
             "llm": self._llm,
@@ -86,7 +89,15 @@ class Run:
             if not run(folder):
                 return False
             (folder / DONE).write_text(json.dumps({"step": step, "seconds": round(time.time() - started, 1)}) + "\n")
+            if self.overall:
+                self.overall.finish(step)
         return True
+
+    def say_how_long(self) -> None:
+        """Says how long each step takes on this machine, and from now on how far all of them are."""
+        tell = lambda step: print(f"rehearsing {step}", file=sys.stderr)  # noqa: E731
+        seconds = plan(self.recipe, self.output, tell)
+        self.overall = Overall(seconds, {step for step in self.steps if self.done(step)})
 
     def tokenizer(self) -> Any:
         from transformers import PreTrainedTokenizerFast
@@ -95,7 +106,8 @@ class Run:
 
     def _fit(self, stage: Any, folder: Path, step: str) -> bool:
         options = dataclasses.replace(self.recipe.fits[step], seed=self.recipe.seed)
-        return fit(stage, options, folder)
+        overall = self.overall
+        return fit(stage, options, folder, tell=(lambda share: overall.show(step, share)) if overall else None)
 
     def _tokenizer(self, folder: Path) -> bool:
         from anygen.training.tokenizer import train_tokenizer
@@ -166,6 +178,7 @@ class Run:
             looks=r.looks,
             sketch_steps=r.sketch_steps,
             settled=r.settled,
+            edits=r.edits,
         )
         if not self._fit(stage, folder, "image-generator"):
             return False
@@ -258,7 +271,7 @@ class Run:
         encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in self._towers().items()}
         generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
         guidance = {"image": r.guidance, "audio": r.audio_guidance}
-        strength = {"image": r.edit_strength}
+        strength = {"image": r.edit_strength if r.edits else None}
         config = ModelConfig(
             format=1,
             name=r.name,
@@ -452,14 +465,23 @@ def train(
     output: str | Path | None = None,
     resume: bool = False,
     set: Sequence[str] = (),
+    rehearse: bool = False,
 ) -> Path:
     """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
 
-    Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`.
+    Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`. With `rehearse` a
+    few batches of every step are trained first, to say how long all will take.
     """
     chosen = recipe_for(recipe, set)
     folder = Path(output or Path("runs") / chosen.name)
-    Run(chosen, folder).start(stage, resume)
+    run = Run(chosen, folder)
+    if rehearse:
+        run.say_how_long()
+    try:
+        run.start(stage, resume)
+    finally:
+        if run.overall:
+            run.overall.close()
     return folder
 
 
