@@ -1,4 +1,4 @@
-"""Named presets: where their parts come from, under which licence, how large they are, what they need."""
+"""Named presets and published parts: where they come from, under which licence, how large, and what they need."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,47 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A published part of models, which its user fetches: what it is, where from, and what one may do with it."""
+
+    name: str
+    role: str
+    about: str
+    licence: str
+    needs: str
+    source: str
+    bytes: int
+
+    def describe(self) -> dict[str, Any]:
+        """The part's row in `anygen list --json`."""
+        return {
+            "name": self.name,
+            "role": self.role,
+            "about": self.about,
+            "licence": self.licence,
+            "needs": self.needs,
+            "bytes": self.bytes,
+            "source": self.source,
+        }
+
+
+PARTS = {
+    part.name: part
+    for part in (
+        Part(
+            name="imagebind_huge",
+            role="encoder",
+            about="ImageBind's towers for pictures, film, sound, text, depth, heat and motion, in one space of 1024",
+            licence="CC-BY-NC-SA-4.0",
+            needs="2.5 GB of memory for pictures, 0.4 GB for sound, in float32",
+            source="https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth",
+            bytes=4_803_147_960,  # of the values alone
+        ),
+    )
+}
+
+
 def find(model: str | Path | None = None) -> Path:
     """The folder of a preset's name or of a path; without either, of the bundled nano."""
     name = "nano" if model is None else str(model)
@@ -57,6 +98,12 @@ def find(model: str | Path | None = None) -> Path:
     if name in PRESETS:
         raise ModelError(
             f"preset {name!r} is not in this installation: {folder} has no anygen.json; install anygen again"
+        )
+    if name in PARTS:
+        part = PARTS[name]
+        raise ModelError(
+            f"{name!r} is no model but an {part.role} under {part.licence}, a part of models; "
+            f"fetch it from {part.source} and name it in a model's anygen.json"
         )
     if folder.is_dir():
         raise ModelError(f"{folder} is no model folder: it has no anygen.json")

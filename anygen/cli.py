@@ -404,15 +404,22 @@ def data_cache(args: argparse.Namespace) -> int:
 
 def presets(args: argparse.Namespace) -> int:
     """`anygen list`."""
-    from anygen.catalog import PRESETS
+    from anygen.catalog import PARTS, PRESETS
 
     rows = [preset.describe() for preset in PRESETS.values()]
+    parts = [part.describe() for part in PARTS.values()]
     if args.json:
-        _print_json(rows)
+        _print_json([*rows, *parts])
         return 0
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
-        print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; needs {row['needs']}")
+        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; needs {row['needs']}")
+    for row in parts:
+        print(
+            f"{row['name']:15} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:16} {row['about']}; needs {row['needs']}"
+        )
+        terms = "; not for commercial use" if "-NC" in row["licence"] else ""
+        print(f"{'':15} {'':>10}  an {row['role']} that you fetch yourself{terms}: {row['source']}")
     return 0
 
 

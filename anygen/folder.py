@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from anygen.encoders import OWN
 from anygen.error import ModelError
 from anygen.projectors import build, describe
 from anygen.signals import SignalTokens
@@ -39,6 +40,19 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig:
+    """Where an encoder is, of which kind (`anygen.encoders.KINDS`), and the options of its kind."""
+
+    path: str
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path.endswith(".pth") and is_local(self.path):
+            raise ModelError(f"encoder {self.path} is a file that others published: give its absolute path")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """anygen.json: the parts. A path is relative to the model folder, absolute, or `hub:owner/name@revision`."""
 
@@ -46,7 +60,7 @@ class ModelConfig:
     name: str
     signals: Mapping[str, int]  # modality -> signal tokens per span
     llm: str
-    encoders: Mapping[str, str]
+    encoders: Mapping[str, str | EncoderConfig]  # a bare path is a tower of this package
     generators: Mapping[str, GeneratorConfig]
 
     def __post_init__(self) -> None:
@@ -62,6 +76,14 @@ class ModelConfig:
     def read(cls, file: Path) -> ModelConfig:
         """anygen.json, strictly: an unknown and a missing key are errors."""
         values = read_config(file)
+        encoders = values.get("encoders")
+        if isinstance(encoders, dict):
+            values["encoders"] = {
+                modality: fill(EncoderConfig, where, f"{file}: encoders.{modality}")
+                if isinstance(where, dict)
+                else where
+                for modality, where in encoders.items()
+            }
         generators = values.get("generators")
         if isinstance(generators, dict):
             values["generators"] = {
@@ -69,6 +91,11 @@ class ModelConfig:
                 for modality, options in generators.items()
             }
         return fill(cls, values, str(file))
+
+    def encoder(self, modality: str) -> EncoderConfig:
+        """Where the encoder of `modality` is, and of which kind."""
+        where = self.encoders[modality]
+        return where if isinstance(where, EncoderConfig) else EncoderConfig(path=where, kind=OWN)
 
     def write(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from anygen.encoders import ENCODERS
+from anygen.encoders import open_encoder
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
@@ -291,10 +291,10 @@ class AnyGenModel(nn.Module):
         if (folder / "adapters").is_dir():
             llm = merge_adapter(llm, folder / "adapters")
         encoders = {}
-        for modality, where in config.encoders.items():
-            if modality not in ENCODERS:
-                raise ModelError(f"no encoder class for {modality!r}; there are {', '.join(ENCODERS)}")
-            encoders[modality] = ENCODERS[modality].from_pretrained(locate(folder, where), device=device, dtype=dtype)
+        for modality in config.encoders:
+            which = config.encoder(modality)
+            place = locate(folder, which.path)
+            encoders[modality] = open_encoder(modality, place, which.kind, which.options, device, dtype)
         model = cls(
             config,
             tokenizer,
@@ -329,7 +329,8 @@ class AnyGenModel(nn.Module):
                 self.llm.save_pretrained(part / self.config.llm)
             self.tokenizer.chat_template = jinja(self.config.signals, self.tokens)
             self.tokenizer.save_pretrained(part / self.config.llm)
-        for modality, where in self.config.encoders.items():
+        for modality in self.config.encoders:
+            where = self.config.encoder(modality).path
             if is_local(where):
                 (part / where).mkdir(parents=True, exist_ok=True)
                 self.encoders[modality].save_pretrained(part / where)

@@ -205,9 +205,11 @@ def test_ctrl_c_is_one_line_and_exit_130(
 
 def test_list_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
-    assert "nano" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "nano" in out and "imagebind_huge" in out and "CC-BY-NC-SA-4.0" in out and "not for commercial use" in out
     assert cli.main(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
+    assert {row["name"]: row["licence"] for row in rows}["imagebind_huge"] == "CC-BY-NC-SA-4.0"
     assert rows[0]["name"] == "nano" and rows[0]["licence"] == "Apache-2.0"
 
 

@@ -91,6 +91,8 @@ def test_unknown_models_say_what_there_is(tmp_path: Path) -> None:
         catalog.find("frob")
     with pytest.raises(ModelError, match=r"is no model folder: it has no anygen\.json"):
         catalog.find(tmp_path)
+    with pytest.raises(ModelError, match="'imagebind_huge' is no model but an encoder under CC-BY-NC-SA-4.0"):
+        catalog.find("imagebind_huge")
     assert doctor.folder("frob")[0].startswith("unknown model 'frob'")
 
 
