@@ -259,6 +259,17 @@ def test_a_film_gets_another_sound_of_its_own_length() -> None:
 # --- what it looks like
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_colours_stay_and_are_named(suffix: str) -> None:
+    colours = [(120, 180, 230), (90, 160, 80), (230, 60, 50), (255, 255, 255), (10, 10, 200), (0, 255, 0)]
+    frames = np.array(colours, np.uint8).repeat(16, 0)[None, None].repeat(2, 0).repeat(32, 1)  # six stripes
+    data = Video(frames, fps=8).encode(suffix)
+    assert np.abs(Video(data).frames[:, 8:24, 8::16].astype(int) - colours).max() <= 5
+    with av.open(io.BytesIO(data)) as container:
+        coder = container.streams.video[0].codec_context
+        assert (coder.colorspace, coder.color_primaries, coder.color_trc, coder.color_range) == (6, 6, 6, 1)
+
+
 def turned_file(a: int, b: int, c: int, d: int) -> bytes:
     """A dark film with a bright upper left corner, 48 x 32, whose display matrix was written by a telephone."""
     frames = np.full((2, 32, 48, 3), 20, np.uint8)

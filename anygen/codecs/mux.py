@@ -42,6 +42,7 @@ KINDS = {
     ),
 }
 FORMATS = (*KINDS, ".gif")
+BT601, LIMITED = 6, 1  # of ITU-T H.273: what swscale makes of RGB
 
 
 def write(frames: np.ndarray, fps: float, sound: Sound | None, suffix: str) -> bytes:
@@ -69,6 +70,10 @@ def _film(frames: np.ndarray, fps: float, sound: Sound | None, kind: Kind) -> by
         # yuv420p halves the colour planes, so an odd edge is doubled
         picture.height, picture.width, picture.pix_fmt = height + height % 2, width + width % 2, "yuv420p"
         picture.options = dict(kind.options)
+        coder = picture.codec_context
+        # said, since players take unnamed colours for others as soon as a film is large
+        coder.colorspace = coder.color_primaries = coder.color_trc = BT601
+        coder.color_range = LIMITED
         voice = _voice(container, sound, kind) if sound else None
         for frame in frames:
             even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
