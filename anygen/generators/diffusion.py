@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anygen.error import ModelError, RequestError
-from anygen.weights import check_files, compare, quiet, shapes, weights_file
+from anygen.weights import check_files, compare, quiet, read_config, shapes, weights_file
 
 OnStep = Callable[[int, int, Callable[[], list[Any]]], None]
 """Called after each step with the step, from 1, the number of steps, and what decodes the media so far."""
@@ -34,21 +36,33 @@ class DiffusionGenerator(ABC):
         pipeline.set_progress_bar_config(disable=True)
         for module in self.modules():
             module.requires_grad_(False).eval()
+        self.borrowed: tuple[str, ...] = ()  # parts that are stored with another generator
         self._null: Tensor | None = None
         self._lock = threading.Lock()  # a scheduler keeps its place in itself: one batch at a time
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        cls,
+        folder: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        base: str | Path | None = None,
     ) -> Self:
-        """Open a diffusers folder strictly; `dtype` None is float32 on a CPU and the folder's own elsewhere."""
+        """Open a diffusers folder strictly; `dtype` None is float32 on a CPU and the folder's own elsewhere.
+
+        Parts that its model_index.json names and that it does not have are borrowed from the folder `base`.
+        """
         folder = Path(folder)
-        if not (folder / "model_index.json").is_file():
-            raise ModelError(f"{folder} is no diffusers folder: model_index.json is missing")
+        index = _index(folder)
+        absent = [name for name in index if not (folder / name).is_dir()]
+        if absent and base is None:
+            raise ModelError(f"{folder} has no {absent[0]}; name the generator that lends it as its base in anygen.json")
+        if base is not None and not absent:
+            raise ModelError(f"{folder} has all of its parts, so it borrows nothing; take its base from anygen.json")
         check_files(folder)
         device = torch.device(device)
         wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
-        options = {} if wanted == "auto" else {"dtype": wanted}
+        options: dict[str, Any] = {} if wanted == "auto" else {"dtype": wanted}
         try:
             # opening must not draw from the global random state, whatever a library initialises
             with quiet(*logs()), torch.random.fork_rng(devices=[]):
@@ -56,25 +70,25 @@ class DiffusionGenerator(ABC):
 
                 import anygen.generators.vocoder  # noqa: F401  a folder may name it; diffusers imports nothing for one
 
+                borrowed = {name: _borrow(folder, Path(base or ""), name, index[name], options) for name in absent}
                 pipeline = DiffusionPipeline.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, **options
+                    folder, local_files_only=True, use_safetensors=True, **borrowed, **options
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
         for name, module in pipeline.components.items():
-            if isinstance(module, nn.Module):
-                file = next((f for f in (weights_file(folder / name, stem) for stem in STEMS) if f.exists()), None)
-                if file is None:
-                    raise ModelError(f"{folder / name} holds no safetensors file")
-                tied = getattr(module, "_tied_weights_keys", None) or ()
-                expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-                compare(expected, shapes(file), str(file), optional=tied)
-        return cls(pipeline.to(device))
+            if isinstance(module, nn.Module) and name not in borrowed:
+                _compare(module, folder / name, adapted=index[name][1] != type(module).__name__)
+        generator = cls(pipeline.to(device))
+        generator.borrowed = tuple(absent)
+        return generator
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the pipeline as a diffusers folder."""
+        """Write the pipeline as a diffusers folder, without what it borrows."""
         with quiet(*logs()):
             self.pipeline.save_pretrained(folder, safe_serialization=True)
+        for name in self.borrowed:
+            shutil.rmtree(Path(folder) / name)
         for file in Path(folder).rglob("*.json"):  # diffusers notes where it was loaded from: a path of this machine
             if file.name in ("config.json", "model_index.json"):
                 values = json.loads(file.read_text(encoding="utf-8"))
@@ -146,11 +160,11 @@ class DiffusionGenerator(ABC):
         count = scheduler.config.num_train_timesteps
         if kind == "flow_prediction":
             t = torch.rand(len(latents), generator=rng).to(latents)
-            x, y = t.view(-1, 1, 1, 1), t * count
+            x, y = t.view(-1, *[1] * (latents.ndim - 1)), t * count
             noisy, target = (1 - x) * latents + x * noise, noise - latents
         elif kind in ("epsilon", "v_prediction"):
             y = torch.randint(count, (len(latents),), generator=rng)
-            alpha = scheduler.alphas_cumprod[y].to(latents).sqrt().view(-1, 1, 1, 1)
+            alpha = scheduler.alphas_cumprod[y].to(latents).sqrt().view(-1, *[1] * (latents.ndim - 1))
             sigma = (1 - alpha**2).sqrt()
             noisy, y = alpha * latents + sigma * noise, y.to(latents.device)
             target = noise if kind == "epsilon" else alpha * noise - sigma * latents
@@ -172,6 +186,45 @@ class DiffusionGenerator(ABC):
 
 
 STEMS = ("diffusion_pytorch_model", "model")
+LIBRARIES = ("diffusers", "transformers")  # whose classes a part that is lent may have
+
+
+def _index(folder: Path) -> dict[str, tuple[str, str]]:
+    """The parts that a diffusers folder's model_index.json names: library and class of each."""
+    if not (folder / "model_index.json").is_file():
+        raise ModelError(f"{folder} is no diffusers folder: model_index.json is missing")
+    values = read_config(folder / "model_index.json")
+    return {name: (value[0], value[1]) for name, value in values.items() if isinstance(value, list) and value[0]}
+
+
+def _borrow(folder: Path, base: Path, name: str, kind: tuple[str, str], options: dict[str, Any]) -> Any:
+    """The part `name` of the pipeline in `base`, which must be of the class that `folder` names."""
+    lent = _index(base).get(name)
+    if lent != kind or not (base / name).is_dir() or kind[0] not in LIBRARIES:
+        has = f"a {lent[1]}" if lent else "none"
+        raise ModelError(f"{folder} borrows its {name}, a {kind[1]}, but {base} has {has}")
+    part_class = getattr(import_module(kind[0]), kind[1])
+    if not issubclass(part_class, nn.Module):
+        return part_class.from_pretrained(base / name, local_files_only=True)
+    check_files(base / name)
+    part = part_class.from_pretrained(base / name, local_files_only=True, use_safetensors=True, **options)
+    _compare(part, base / name)
+    return part
+
+
+def _compare(module: nn.Module, folder: Path, adapted: bool = False) -> None:
+    """Raise ModelError for the first tensor of the module that its folder does not hold as it is, or the reverse.
+
+    The motion modules of an `adapted` UNet came from an adapter, which is compared for itself.
+    """
+    file = next((f for f in (weights_file(folder, stem) for stem in STEMS) if f.exists()), None)
+    if file is None:
+        raise ModelError(f"{folder} holds no safetensors file")
+    found = shapes(file)
+    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    if adapted:
+        expected = {key: shape for key, shape in expected.items() if "motion_modules" not in key}
+    compare(expected, found, str(file), optional=getattr(module, "_tied_weights_keys", None) or ())
 
 
 def logs() -> tuple[Any, Any]:

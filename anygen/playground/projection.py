@@ -1,0 +1,211 @@
+"""The projection: films to frames in batches, in integer maths, so that every device gives the same bits."""
+
+from functools import lru_cache
+from importlib.resources import files
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from anygen.playground.backdrop import draw_backdrop
+from anygen.playground.film import Film
+from anygen.playground.motion import ANGLES, CIRCLE, FRAMES, Pose, poses
+from anygen.playground.scene import VARIANTS
+from anygen.playground.things import BACKDROPS, INDEX, SIZES, THINGS
+
+LAYERS = 2  # a film has at most so many things
+ZOOM = 4 / 3  # how often as large everything is at the near end of a zoom
+PAN = 16 / 64  # how far a pan goes, as a share of the canvas
+_BAKED = 64  # side of a sprite in the atlas
+_COLUMNS = 16
+_SIDES = tuple(range(6, 50, 2))  # sides of upright sprites, in 64ths of the canvas
+_TURNED = 1.5  # side of the square that holds a sprite however it is turned
+_NIGHT = (84, 92, 150)  # what is left of red, green and blue in the dark, in shares of 256
+
+
+def _thing(atlas: Image.Image, index: int) -> Image.Image:
+    left, top = index % _COLUMNS * _BAKED, index // _COLUMNS * _BAKED
+    return atlas.crop((left, top, left + _BAKED, top + _BAKED)).convert("RGBa")
+
+
+def _packed(pixels: np.ndarray) -> np.ndarray:
+    """uint8 [..., 4] to int32 [...]: red in the lowest byte, alpha in the highest."""
+    return np.ascontiguousarray(pixels).view("<i4")[..., 0].astype(np.int32)
+
+
+def _turned(atlas: Tensor, angle: int, sides: list[int], size: int) -> list[np.ndarray]:
+    """The things turned clockwise, each in the middle of a square: uint8 [things, square, square, 4] for each side.
+
+    A square, its side in pixels, is half as large again as the thing. Nine points of the atlas or more make a pixel.
+
+    atlas: premultiplied float [things, 4, points + 1], in 0..255.
+    """
+    cells = 144 * size // 64  # points on a line: a multiple of all squares
+    side, (sine, minus) = round(_BAKED * _TURNED), CIRCLE[angle]
+    cosine = -minus
+    middle = 2 * np.arange(cells) + 1 - cells
+    x, y = middle[None, :], middle[:, None]
+    unit = 2 * 1000 * cells
+    left = (side * (cosine * x + sine * y) + unit * _BAKED // 2) // unit
+    top = (side * (cosine * y - sine * x) + unit * _BAKED // 2) // unit
+    inside = (left >= 0) & (left < _BAKED) & (top >= 0) & (top < _BAKED)
+    where = np.where(inside, top * _BAKED + left, _BAKED * _BAKED)  # the last point is empty
+    points = atlas.index_select(2, torch.from_numpy(where.reshape(-1))).unflatten(2, (cells, cells))
+    found = []
+    for square in sides:
+        step = cells // square
+        total = (F.avg_pool2d(points, step) * step * step).round().to(torch.int64)  # so few bytes add up exactly
+        colour, alpha = total[:, :3], total[:, 3:]
+        straight = (255 * colour + alpha // 2) // alpha.clamp_min(1)
+        alpha = (alpha + step * step // 2) // (step * step)
+        found.append(torch.cat([straight.clamp_max(255), alpha], 1).permute(0, 2, 3, 1).to(torch.uint8).numpy())
+    return found
+
+
+@lru_cache(maxsize=2)
+def _sprites(size: int) -> tuple[Tensor, dict[tuple[int, int], int]]:
+    """All things at all sides and angles, packed int32 [pixels]; first pixel of each (side in pixels, angle).
+
+    A turned sprite, angle 1 to ANGLES - 1, is in the middle of a square half as large again.
+    """
+    with Image.open(str(files("anygen.playground") / "assets" / "atlas.png")) as file:
+        atlas = file.convert("RGBA")
+    things = [_thing(atlas, index) for index in range(len(THINGS))]
+    banks: dict[tuple[int, int], np.ndarray] = {}
+    for side in (share * size // 64 for share in _SIDES):
+        upright = [thing.resize((side, side), Image.Resampling.BOX).convert("RGBA") for thing in things]
+        banks[side, 0] = np.stack([np.asarray(sprite) for sprite in upright])
+    sides = [round(share * size) for share in SIZES.values()]
+    squares = [round(side * _TURNED) for side in sides]
+    points = torch.stack([torch.from_numpy(np.array(thing)) for thing in things]).permute(0, 3, 1, 2).flatten(2)
+    points = F.pad(points.float(), (0, 1))
+    for angle in range(1, ANGLES):
+        for side, bank in zip(sides, _turned(points, angle, squares, size), strict=True):
+            banks[side, angle] = bank
+    starts = np.cumsum([0, *(bank.size // 4 for bank in banks.values())]).tolist()
+    packed = np.concatenate([_packed(bank).reshape(-1) for bank in banks.values()])
+    return torch.from_numpy(packed), dict(zip(banks, starts, strict=False))
+
+
+@lru_cache(maxsize=2)
+def _grounds(size: int) -> Tensor:
+    """Each variant of each backdrop at each step of a zoom: packed int32 [backdrops * VARIANTS, FRAMES, size, size]."""
+    found = np.zeros((len(BACKDROPS) * VARIANTS, FRAMES, size, size), dtype=np.int32)
+    for row in range(len(found)):
+        pixels = draw_backdrop(BACKDROPS[row // VARIANTS], row % VARIANTS, size).permute(1, 2, 0).numpy()
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        for step in range(FRAMES):
+            edge = size / 2 * (1 - 1 / zoom_at(step))
+            box = (edge, edge, size - edge, size - edge)
+            zoomed = picture if step == 0 else picture.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            found[row, step] = _packed(np.asarray(zoomed.convert("RGBA")))
+    return torch.from_numpy(found)
+
+
+def zoom_at(step: int) -> float:
+    """How often as large everything is, 0..FRAMES - 1 steps into a zoom."""
+    return 1 + (ZOOM - 1) * step / (FRAMES - 1)
+
+
+def seen_by(camera: str | None, frame: int, now: Pose) -> Pose:
+    """A pose as the camera sees it."""
+    if camera is None:
+        return now
+    if camera.startswith("pans"):
+        shift = PAN * frame / (FRAMES - 1) * (-1 if camera == "pans right" else 1)
+        return Pose(x=now.x + shift, y=now.y, side=now.side, angle=now.angle, seen=now.seen)
+    zoom = zoom_at(frame if camera == "zooms in" else FRAMES - 1 - frame)
+    x, y = 0.5 + (now.x - 0.5) * zoom, 0.5 + (now.y - 0.5) * zoom
+    return Pose(x=x, y=y, side=now.side * zoom, angle=now.angle, seen=now.seen)
+
+
+class Projection:
+    """Renders films on a square canvas of `size` pixels (a multiple of 64); later actors cover earlier ones."""
+
+    def __init__(self, size: int = 64, device: str | torch.device = "cpu") -> None:
+        if size % 64:
+            raise ValueError(f"a film's side is a multiple of 64, not {size}")
+        self.size, self.device = size, torch.device(device)
+        bank, self._starts = _sprites(size)
+        self._bank, self._ground = bank.to(self.device), _grounds(size).flatten().to(self.device)
+        level = torch.arange(FRAMES)[:, None] * (256 - torch.tensor(_NIGHT))[None]
+        self._shade = (256 - level // (FRAMES - 1)).to(torch.int32).to(self.device)  # [FRAMES, 3]
+
+    def place(self, now: Pose) -> tuple[int, int, int, int]:
+        """Side of the sprite, of its square, left and top of that, in pixels."""
+        side = min(max(2 * int(now.side * 32 + 0.5), _SIDES[0]), _SIDES[-1]) * self.size // 64
+        square = round(side * _TURNED) if now.angle else side
+        left, top = (int(centre * self.size - square / 2 + self.size + 0.5) - self.size for centre in (now.x, now.y))
+        return side, square, left, top
+
+    def orders(self, films: list[Film]) -> tuple[Tensor, Tensor]:
+        """What to draw, as integers on the CPU, cheap to send to a device.
+
+        Layers [films, FRAMES, LAYERS, 4] of bank start, square (0: nothing), left, top; and backdrops
+        [films, FRAMES, 3] of picture, shift in pixels, darkness 0..FRAMES - 1.
+        """
+        layers = np.zeros((len(films), FRAMES, LAYERS, 4), dtype=np.int64)
+        grounds = np.zeros((len(films), FRAMES, 3), dtype=np.int64)
+        line = np.arange(FRAMES)
+        for row, film in enumerate(films):
+            for column, actor in enumerate(film.actors):
+                for frame, now in enumerate(poses(actor)):
+                    if now.seen:
+                        now = seen_by(film.camera, frame, now)
+                        side, square, left, top = self.place(now)
+                        start = self._starts[side, now.angle] + INDEX[actor.thing] * square * square
+                        layers[row, frame, column] = start, square, left, top
+            grounds[row, :, 0] = (BACKDROPS.index(film.backdrop) * VARIANTS + film.variant) * FRAMES
+            if film.camera in ("zooms in", "zooms out"):
+                grounds[row, :, 0] += line if film.camera == "zooms in" else line[::-1]
+            elif film.camera:
+                shift = (2 * round(PAN * self.size) * line + FRAMES - 1) // (2 * (FRAMES - 1))
+                grounds[row, :, 1] = shift if film.camera == "pans right" else -shift
+            grounds[row, :, 2] = line * film.dusk
+        return torch.from_numpy(layers), torch.from_numpy(grounds)
+
+    def render(self, films: list[Film]) -> Tensor:
+        """uint8 [films, FRAMES, 3, size, size]"""
+        return self.draw(*self.orders(films))
+
+    def draw(self, layers: Tensor, grounds: Tensor) -> Tensor:
+        """Draws what `orders` gave: uint8 [films, FRAMES, 3, size, size]."""
+        films, size = len(layers), self.size
+        layers = layers.to(self.device).flatten(0, 1).transpose(0, 1)  # [LAYERS, frames of all films, 4]
+        picture, shift, dark = grounds.to(self.device).flatten(0, 1).unbind(-1)
+        line = torch.arange(size, device=self.device)
+        column = line + shift[:, None]
+        column = torch.where(column < 0, -1 - column, column)  # beyond its edges a backdrop goes on as in a mirror
+        column = torch.minimum(column, 2 * size - 1 - column)
+        where = (picture[:, None, None] * size + line[None, :, None]) * size + column[:, None, :]
+        canvas = self._ground[where]  # packed [frames, size, size]
+        for layer in layers:
+            least = 0
+            for window in (size * 3 // 8, size // 2, size * 3 // 4):  # most of the canvas is under no sprite
+                some = ((layer[:, 1] > least) & (layer[:, 1] <= window)).nonzero()[:, 0]
+                self._blend(canvas.view(-1), some, layer[some], window)
+                least = window
+        frames = torch.stack([(canvas >> bits & 255).to(torch.uint8) for bits in (0, 8, 16)], 1)
+        late = dark.nonzero()[:, 0]
+        frames[late] = (frames[late] * self._shade[dark[late]][:, :, None, None] >> 8).to(torch.uint8)
+        return frames.unflatten(0, (films, FRAMES))
+
+    def _blend(self, canvas: Tensor, rows: Tensor, layer: Tensor, window: int) -> None:
+        """Draw the sprites of a layer [n, 4] over these frames of the canvas, packed [pixels], each inside a window."""
+        start, square, left, top = (part[:, None] for part in layer.unbind(-1))
+        line = torch.arange(window, device=self.device)
+        x, y = (edge.clamp(0, self.size - window) + line for edge in (left, top))  # [n, window]
+        u, v = x - left, y - top
+        inside = ((v >= 0) & (v < square))[:, :, None] & ((u >= 0) & (u < square))[:, None, :]
+        texel = self._bank[((start + v * square)[:, :, None] + u[:, None, :]).where(inside, 0)].where(inside, 0)
+        where = ((rows[:, None] * self.size + y) * self.size)[:, :, None] + x[:, None, :]
+        behind = canvas[where]
+        alpha = texel >> 24 & 255
+        rest = 255 - alpha
+        # red and blue are mixed in two halves of one integer; x / 255 rounded is (y + y / 256) / 256 where y = x + 128
+        mixed = (texel & 0xFF00FF) * alpha + (behind & 0xFF00FF) * rest + 0x800080
+        mixed = (mixed + (mixed >> 8 & 0xFF00FF)) >> 8 & 0xFF00FF
+        green = (texel >> 8 & 255) * alpha + (behind >> 8 & 255) * rest + 128
+        canvas[where] = mixed | (green + (green >> 8) & 0xFF00)
