@@ -218,7 +218,7 @@ class Video:
     `source` is a path, a data: URL, the bytes of a file, an open file, or such an array, which needs its `fps`. A file
     is decoded as a stream and sampled by time: `fps` may ask for fewer frames than it has, `first` for so many of its
     beginning. Of a film with more frames than fit (1024) every second, fourth, ... is kept, so that `fps` is lower and
-    `seconds` still true; one of larger frames than fit (256 million pixels in all) is scaled down. Of a film's sound
+    `seconds` still true; one of larger frames than fit (128 million pixels in all) is scaled down. Of a film's sound
     the first ten minutes are kept.
     """
 

@@ -158,6 +158,7 @@ def test_doctor_and_list_say_what_a_model_reads_and_writes(
 ) -> None:
     parts = {"encoders": {"text": "t", "video": "v", "image": "i"}, "generators": {"video": {}, "audio": {}}}
     (model / "anygen.json").write_text(json.dumps(parts))
+    able = "reads text, image, video; writes text, audio, video"
     monkeypatch.setattr(doctor, "diagnose", lambda model: [])
     assert cli.main(["doctor", str(model)]) == 0
     assert (

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 from fractions import Fraction
 from pathlib import Path
@@ -192,6 +194,22 @@ def test_a_variable_rate_is_sampled_by_time(kind: str, codec_: str) -> None:
         assert shown == sum(begin <= time + 1e-3 for begin in times) - 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 33, 100, 255])
+@pytest.mark.parametrize("told", [None, 0.2, 1.0])
+def test_a_film_that_does_not_say_how_long_it_is_gets_sparser(
+    count: int, told: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "MAX_FRAMES", 16)
+    sampler = codec.Sampler(8, None if told is None else told * count / 8)
+    for index in range(count - 1):
+        sampler.show((index + 1) / 8, lambda index=index: np.full((1, 1, 3), index, np.uint8))
+        assert len(sampler.frames) <= 16
+    frames, fps = sampler.film(count / 8, lambda: np.full((1, 1, 3), count - 1, np.uint8))
+    step = round(8 / fps)
+    assert step in (1, 2, 4, 8, 16, 32) and abs(len(frames) * step - count) <= step / 2 and len(frames) > count / 32
+    assert (np.diff(frames[:, 0, 0, 0].astype(int)) == step).all() and frames[0, 0, 0, 0] < step
+
+
 def test_a_gif_shows_each_frame_for_its_time() -> None:
     out = io.BytesIO()
     first, *rest = (Image(frame).pil() for frame in greys(3))
@@ -368,11 +386,32 @@ def test_an_hour_is_sampled_and_its_memory_is_bounded(tmp_path: Path, monkeypatc
     video = Video(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert max(held) == 128 and 64 < len(video.frames) <= 128
+    assert 64 < len(video.frames) <= max(held) <= 128
     assert peak < 2 * 128 * 48 * 64 * 3 < 1200 * 48 * 64 * 3 / 4
     assert video.seconds == pytest.approx(3600, abs=1 / video.fps)
     for place, shown in enumerate(seen(video)):
         assert shown - int((place + 0.5) / video.fps / 120) in (0, -1)
+
+
+def test_the_decoders_own_memory_is_bounded_too(tmp_path: Path) -> None:
+    frames = np.broadcast_to(np.arange(300)[:, None, None, None] % 256, (300, 360, 640, 3)).astype(np.uint8)
+    (tmp_path / "film.mp4").write_bytes(coded(frames, fps=30, codec="mpeg4"))
+    code = """
+import gc, resource, sys
+from anygen.codecs import video
+from anygen.media import Video
+most = lambda: 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+video.MAX_FRAMES = 64
+Video(sys.argv[1], first=1)
+gc.disable()  # what is let go of is gone at once
+before = most()
+assert len(Video(sys.argv[1]).frames) == 37
+print(most() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "film.mp4")], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 2 * 64 * 360 * 640 * 3 < 300 * 360 * 640 * 1.5  # all frames as the decoder has them
 
 
 def test_a_film_of_a_few_frames_may_last_an_hour() -> None:
@@ -385,7 +424,7 @@ def test_8k_is_scaled_down_while_it_is_decoded(monkeypatch: pytest.MonkeyPatch) 
     large[:, :2160, :3840] = 200
     data = coded(large, codec="mpeg4")
     del large
-    monkeypatch.setattr(codec, "MAX_PIXELS", 1_000_000)
+    monkeypatch.setattr(codec, "READ_PIXELS", 1_000_000)
     tracemalloc.start()
     video = Video(data)
     peak = tracemalloc.get_traced_memory()[1]

@@ -12,8 +12,11 @@ from anygen.codecs.container import Sound
 from anygen.error import MediaError
 
 MAX_FRAMES = 1024
-MAX_PIXELS = 256_000_000  # of all frames together, three bytes each
+MAX_PIXELS = 512_000_000  # of all frames of an array together
+READ_PIXELS = 128_000_000  # of all that is kept of a file: 384 MB
 MAX_FPS = 240.0  # that are kept of a file
+Matrix = tuple[int, int, int, int]
+UPRIGHT: Matrix = (1, 0, 0, 1)
 GUESS = 256  # frames of a film that does not say how long it is
 
 
@@ -38,21 +41,23 @@ def read(
         rate = _rate(stream)
         sampler = Sampler(_wanted(fps, rate), _seconds(opened, stream), first)
         begin = start = 0.0
+        matrix = UPRIGHT
         shown: Any = None
         for frame in container.decoded(opened, stream, name):
             # a frame without a time of its own comes after the last one
             time = begin + start + 1 / rate if frame.pts is None else float(frame.pts * frame.time_base)
             if shown is None:
-                begin = time
+                # asked of one frame only: who looks at the side data of a frame keeps it until Python cleans up
+                begin, matrix = time, _matrix(frame)
             else:
-                sampler.show(time - begin, _pixels(shown, sampler))
+                sampler.show(time - begin, _pixels(shown, sampler, matrix))
             if sampler.full:
                 break
             shown, start = frame, max(start, time - begin)
         if shown is None:
             raise MediaError(f"{name} has no frames in it")
         length = float((shown.duration or 0) * shown.time_base) or 1 / rate
-        frames, fps = sampler.film(math.inf if sampler.full else start + length, _pixels(shown, sampler))
+        frames, fps = sampler.film(math.inf if sampler.full else start + length, _pixels(shown, sampler, matrix))
     sound = None
     if container.has_sound(file, name):
         most = audio.MAX_SECONDS if first is None else min(audio.MAX_SECONDS, len(frames) / fps)
@@ -90,13 +95,15 @@ class Sampler:
     """Takes what a film shows in the order of time, and keeps `fps` frames of every second.
 
     Frame k shows the time (k + 1/2) / fps. As soon as no more frames fit, every second one goes and fps halves: a film
-    of any length stays within the limits, and its time stays true. `seconds` is how long it will be, if that is known,
-    and decides how large its frames may be; after `first` frames nothing more is kept.
+    of any length stays within the limits, and its time stays true. `seconds` is how long it says that it is: it decides
+    how large frames may be, and fps halves beforehand where that must happen. After `first` frames nothing is kept.
     """
 
     def __init__(self, fps: float, seconds: float | None = None, first: int | None = None) -> None:
-        self.fps, self.offset = fps, 0.5 / fps
         self.until = math.inf if first is None else first / fps
+        while seconds is not None and round(min(self.until, seconds) * fps) > MAX_FRAMES:
+            fps /= 2
+        self.fps, self.offset = fps, 0.5 / fps
         count = math.ceil(min(self.until, GUESS / fps if seconds is None else seconds) * fps + 0.5)
         self.expected = max(1, min(count, MAX_FRAMES))
         self.count = 0
@@ -116,7 +123,7 @@ class Sampler:
     def fit(self, height: int, width: int) -> tuple[int, int]:
         """The height and width that all frames are kept at, if the first has these."""
         if self._size is None:
-            scale = min(1.0, math.sqrt(MAX_PIXELS / (self.expected * height * width)))
+            scale = min(1.0, math.sqrt(READ_PIXELS / (self.expected * height * width)))
             self._size = max(1, int(height * scale)), max(1, int(width * scale))
         return self._size
 
@@ -138,7 +145,7 @@ class Sampler:
         return frames, self.fps
 
     def _keep(self, pixels: np.ndarray) -> None:
-        room = max(2, min(MAX_FRAMES, MAX_PIXELS // (pixels.shape[0] * pixels.shape[1])) // 2 * 2)
+        room = max(2, min(MAX_FRAMES, READ_PIXELS // (pixels.shape[0] * pixels.shape[1])) // 2 * 2)
         if not self.count:
             self.frames = np.empty((min(self.expected, room), *pixels.shape), np.uint8)
         if self.count == room:
@@ -174,24 +181,24 @@ def _seconds(opened: Any, stream: Any) -> float | None:
     return opened.duration / 1e6 if opened.duration else None
 
 
-def _pixels(frame: Any, sampler: Sampler) -> Callable[[], np.ndarray]:
+def _pixels(frame: Any, sampler: Sampler, matrix: Matrix) -> Callable[[], np.ndarray]:
     """How to get a decoded frame as it is to be seen: scaled to what fits, upright."""
 
     def pixels() -> np.ndarray:
         height, width = sampler.fit(frame.height, frame.width)
         array = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-        return turned(array, *_matrix(frame))
+        return turned(array, *matrix)
 
     return pixels
 
 
-def _matrix(frame: Any) -> tuple[int, int, int, int]:
+def _matrix(frame: Any) -> Matrix:
     """a, b, c, d of the display matrix: what is at (x, y) is to be seen at (a x + c y, b x + d y)."""
     for data in frame.side_data:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.frombuffer(bytes(data)[:20], np.int32).tolist()
             return a, b, c, d
-    return 1, 0, 0, 1
+    return UPRIGHT
 
 
 def turned(array: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
