@@ -97,6 +97,17 @@ def test_gif_round_trips() -> None:
     assert Video(still.encode(".gif")).frames.shape[1:] == (32, 48, 3)
 
 
+def test_avi_is_read() -> None:
+    out = io.BytesIO()
+    with av.open(out, "w", format="avi") as container:
+        stream: Any = container.add_stream("mpeg4", rate=8)
+        stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
+        for frame in [*(av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in greys(6)), None]:
+            container.mux(stream.encode(frame))
+    video = Video(out.getvalue())
+    assert (video.fps, video.audio, seen(video)) == (8, None, list(range(6)))
+
+
 def test_odd_sides_are_padded() -> None:
     assert Video(film(2, 31, 47).encode()).frames.shape == (2, 32, 48, 3)
 
