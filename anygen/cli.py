@@ -114,7 +114,7 @@ def parser() -> Parser:
 
     talk = command("chat", chat, "talk in the terminal; /help there says how to send files")
     _model(talk)
-    _output(talk, "where pictures and sounds of the conversation are kept (default: answer)")
+    _output(talk, "where pictures, sounds and films of the conversation are kept (default: answer)")
     _seed(talk)
 
     book = command("story", story, "write an illustrated story")
@@ -252,7 +252,7 @@ def _follow(events: Iterable[Any], output: Path, keep: bool = False, show: bool 
         if event.type == "text.delta" and show:
             print(event.text, end="", flush=True)
         elif event.type == "part.progress" and live:
-            print(f"\r{event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{event.modality}: {event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
         elif event.type == "part.done":
             part = event.part
             if part.type != "text":
@@ -413,7 +413,8 @@ def presets(args: argparse.Namespace) -> int:
         return 0
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
-        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; needs {row['needs']}")
+        able = f"reads {', '.join(row['reads'])}; writes {', '.join(row['writes'])}; " if row["reads"] else ""
+        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; {able}needs {row['needs']}")
     for row in parts:
         print(
             f"{row['name']:15} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:16} {row['about']}; needs {row['needs']}"
@@ -443,11 +444,14 @@ def bench(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """`anygen doctor`; 0 if nothing is wrong, else 2."""
-    from anygen.doctor import diagnose
+    from anygen.doctor import diagnose, modalities
 
     faults = diagnose(args.model)
+    reads, writes = modalities(args.model)
     if args.json:
-        _print_json({"model": args.model or "nano", "faults": faults})
+        _print_json({"model": args.model or "nano", "reads": reads, "writes": writes, "faults": faults})
     else:
+        if reads:
+            print(f"{args.model or 'nano'} reads {', '.join(reads)}; writes {', '.join(writes)}")
         print("\n".join(faults) or "everything is in order")
     return 2 if faults else 0

@@ -142,7 +142,9 @@ class AnyGenModel(nn.Module):
 
     def render(self, messages: Any, *, answer: bool = False, begin: bool = True) -> Rendered:
         """Messages as token ids with places for media (`anygen.template.render`)."""
-        return render(messages, self.tokenizer, self.vocabulary, self.tokens, answer=answer, begin=begin)
+        return render(
+            messages, self.tokenizer, self.vocabulary, self.tokens, writes=self.writes, answer=answer, begin=begin
+        )
 
     # --- the way in
 

@@ -186,6 +186,30 @@ def tiny_pipeline() -> Any:
         )
 
 
+def tiny_video_pipeline() -> Any:
+    """An AnimateDiffPipeline around the networks of `tiny_pipeline`: 16 frames of 16 x 16 pixels, condition [8, 16]."""
+    with quiet(*logs()):
+        from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
+
+        image = tiny_pipeline()
+        adapter = MotionAdapter(
+            block_out_channels=(4, 8),
+            motion_layers_per_block=1,
+            motion_mid_block_layers_per_block=1,
+            motion_num_attention_heads=2,
+            motion_norm_num_groups=2,
+            motion_max_seq_length=16,
+        )
+        return AnimateDiffPipeline(
+            unet=UNetMotionModel.from_unet2d(image.unet, adapter),
+            motion_adapter=None,
+            vae=image.vae,
+            text_encoder=image.text_encoder,
+            tokenizer=image.tokenizer,
+            scheduler=image.scheduler,
+        )
+
+
 def tiny_words(length: int) -> tuple[Any, int]:
     """A tokenizer of whole words, and how many it knows; the pad is 0."""
     from tokenizers import Tokenizer, models, pre_tokenizers

@@ -102,10 +102,6 @@ def test_many_ways_to_say_it() -> None:
     stream = random.Random(11)
     assert len({film_request(film, stream) for _ in range(300)}) > 250
     assert [does(words) for words in ("go up", "cross", "not move")] == ["goes up", "crosses", "does not move"]
-        "goes up",
-        "crosses",
-        "does not move",
-    ]
     assert [doing(words) for words in ("rise", "get bigger", "hop", "pop up")] == [
         *("rising", "getting bigger", "hopping", "popping up")
     ]

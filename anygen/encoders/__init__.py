@@ -43,7 +43,7 @@ def open_encoder(
         raise ModelError(f"no kind of encoder {kind!r}; there are {', '.join((OWN, *KINDS))}")
     where = f"options of the {modality} encoder"
     try:
-        chosen = fill(KINDS[kind].options_type, options or {}, where)
+        chosen: Any = fill(KINDS[kind].options_type, options or {}, where)
     except TypeError as error:
         raise ModelError(f"{where}: {error}") from error
     return KINDS[kind].open(modality, place, chosen, device, dtype)

@@ -81,7 +81,7 @@ class FeaturesStage(nn.Module):
             self.pool = {modality: self.told(modality, "train", numbers) for modality in self.senses}
         elif self.fresh:
             last = self.pool_size + step * self.fresh
-            numbers = range(last - self.fresh, last)
+            numbers = list(range(last - self.fresh, last))
             rows = torch.tensor([number % self.pool_size for number in numbers], device=self.model.device)
             for modality, pool in self.pool.items():
                 new = self.told(modality, "train", numbers)
