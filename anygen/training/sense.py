@@ -17,7 +17,7 @@ from anygen.playground.mixer import Mixer
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, INDEX, THINGS
-from anygen.training.disguise import disguise, disguised, told_in_disguise
+from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -25,7 +25,8 @@ Part = dict[str, Any]
 
 WORDS = (*(thing.name for thing in THINGS), *BACKDROPS)
 """What a feature may stand for."""
-_DISGUISED = 0.25  # share of varied sounds that are in disguise
+_DISGUISED = 0.4  # share of varied sounds that are in disguise
+_UNASKED = 0.8  # share of the others of which a pattern is not asked
 
 
 class Sense(Protocol):
@@ -49,6 +50,10 @@ class Sense(Protocol):
 
     def told(self, part: Part) -> str:
         """The caption that the part itself decides."""
+        ...
+
+    def unasked(self, part: Part) -> str:
+        """The words of that caption that are not asked for, because the part would be known by heart; mostly none."""
         ...
 
     def shown(self, parts: list[Part]) -> Batch:
@@ -95,6 +100,9 @@ class Sight:
     def told(self, part: Part) -> str:
         return told_of(part)
 
+    def unasked(self, part: Part) -> str:
+        return ""
+
     def shown(self, parts: list[Part]) -> Batch:
         scenes = [part["scene"] for part in parts]
         layers, ground = self.compositor.orders(scenes)
@@ -132,10 +140,16 @@ class Hearing:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def varied(self, part: Part, stream: random.Random) -> Part:
-        return disguised(part, stream) if stream.random() < _DISGUISED else part
+        """Some sounds in disguise. Of others it is rarely asked how often and which way: some only ever go one way."""
+        if stream.random() < _DISGUISED:
+            return disguised(part, stream)
+        return part | ({"unasked": pattern(part["clip"])} if stream.random() < _UNASKED else {})
 
     def told(self, part: Part) -> str:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
+
+    def unasked(self, part: Part) -> str:
+        return part.get("unasked", "")
 
     def shown(self, parts: list[Part]) -> Batch:
         clips = [part["clip"] for part in parts]
