@@ -90,7 +90,7 @@ def test_everything_stays_on_the_canvas(split: str) -> None:
         assert is_heldout(film) == (split == "heldout")
         assert len(film.actors) == (1 if film.kind == "one" else 2)
         assert sum(actor.motion != STILL for actor in film.actors) == (1 if film.kind in ("one", "beside") else 2)
-        assert not film.camera or suits(film.camera, tuple(actor.motion for actor in film.actors))
+        assert not film.camera or suits(film, film.camera)
         assert not film.dusk or can_get_dark(film.backdrop)
         for actor in film.actors:
             for now in poses(actor):
