@@ -11,7 +11,7 @@ ANSWER ?= answer
 RECIPE ?= nano
 DIRS := $(wildcard anygen tests demos benchmarks tools)
 
-.PHONY: help run demo test check format nano bench clean
+.PHONY: help run demo test check format nano bench release clean
 
 help:  ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,11 +35,14 @@ format: $(VENV)/test.stamp  ## format, and mend what the linter can mend
 	$(BIN)/ruff format $(DIRS)
 	$(BIN)/ruff check --fix $(DIRS)
 
-nano: $(VENV)/train.stamp  ## train the bundled model again from nothing
-	$(BIN)/anygen train $(RECIPE) --output runs/$(RECIPE)
+nano: $(VENV)/train.stamp  ## train the bundled model again from nothing; goes on where it was stopped
+	$(BIN)/anygen train $(RECIPE) --output runs/$(RECIPE) --resume
 
 bench: $(VENV)/test.stamp  ## measure speed
 	$(BIN)/anygen bench
+
+release: $(VENV)/test.stamp  ## measure the bundled model, and write what is published of it
+	$(BIN)/python tools/release.py
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info runs $(ANSWER)

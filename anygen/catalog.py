@@ -1,5 +1,6 @@
-"""Named presets: where their parts come from, under which licence, how large they are, what they need."""
+"""Named presets and published parts: where they come from, under which licence, how large, and what they need."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,14 @@ class Preset:
 
     def describe(self) -> dict[str, Any]:
         """The preset's row in `anygen list --json`."""
+        reads, writes = modalities(self.folder)
         return {
             "name": self.name,
             "about": self.about,
             "licence": self.licence,
             "needs": self.needs,
+            "reads": reads,
+            "writes": writes,
             "bytes": self.bytes,
             "folder": str(self.folder),
         }
@@ -48,6 +52,58 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A published part of models, which its user fetches: what it is, where from, and what one may do with it."""
+
+    name: str
+    role: str
+    about: str
+    licence: str
+    needs: str
+    source: str
+    bytes: int
+
+    def describe(self) -> dict[str, Any]:
+        """The part's row in `anygen list --json`."""
+        return {
+            "name": self.name,
+            "role": self.role,
+            "about": self.about,
+            "licence": self.licence,
+            "needs": self.needs,
+            "bytes": self.bytes,
+            "source": self.source,
+        }
+
+
+PARTS = {
+    part.name: part
+    for part in (
+        Part(
+            name="imagebind_huge",
+            role="encoder",
+            about="ImageBind's towers for pictures, film, sound, text, depth, heat and motion, in one space of 1024",
+            licence="CC-BY-NC-SA-4.0",
+            needs="2.5 GB of memory for pictures, 0.4 GB for sound, in float32",
+            source="https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth",
+            bytes=4_803_147_960,  # of the values alone
+        ),
+    )
+}
+
+
+def modalities(folder: Path) -> tuple[list[str], list[str]]:
+    """What a model folder reads and what it writes, by its anygen.json; two empty lists if that cannot be read."""
+    try:
+        parts = json.loads((folder / "anygen.json").read_text(encoding="utf-8"))
+        sides = [set(parts[side]) for side in ("encoders", "generators")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return [], []
+    reads, writes = (["text", *(m for m in ("image", "audio", "video") if m in side)] for side in sides)
+    return reads, writes
+
+
 def find(model: str | Path | None = None) -> Path:
     """The folder of a preset's name or of a path; without either, of the bundled nano."""
     name = "nano" if model is None else str(model)
@@ -57,6 +113,12 @@ def find(model: str | Path | None = None) -> Path:
     if name in PRESETS:
         raise ModelError(
             f"preset {name!r} is not in this installation: {folder} has no anygen.json; install anygen again"
+        )
+    if name in PARTS:
+        part = PARTS[name]
+        raise ModelError(
+            f"{name!r} is no model but an {part.role} under {part.licence}, a part of models; "
+            f"fetch it from {part.source} and name it in a model's anygen.json"
         )
     if folder.is_dir():
         raise ModelError(f"{folder} is no model folder: it has no anygen.json")

@@ -114,7 +114,7 @@ def parser() -> Parser:
 
     talk = command("chat", chat, "talk in the terminal; /help there says how to send files")
     _model(talk)
-    _output(talk, "where pictures and sounds of the conversation are kept (default: answer)")
+    _output(talk, "where pictures, sounds and films of the conversation are kept (default: answer)")
     _seed(talk)
 
     book = command("story", story, "write an illustrated story")
@@ -135,6 +135,7 @@ def parser() -> Parser:
     learn.add_argument("--output", type=Path, metavar="DIR", help="where the run is kept")
     learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
+    learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
 
     judge = command("eval", evaluate, "measure a model on held-out requests")
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
@@ -251,7 +252,7 @@ def _follow(events: Iterable[Any], output: Path, keep: bool = False, show: bool 
         if event.type == "text.delta" and show:
             print(event.text, end="", flush=True)
         elif event.type == "part.progress" and live:
-            print(f"\r{event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{event.modality}: {event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
         elif event.type == "part.done":
             part = event.part
             if part.type != "text":
@@ -340,7 +341,8 @@ def train(args: argparse.Namespace) -> int:
         raise RequestError(f"--set {bad[0]!r} is not KEY=VALUE")
     from anygen.training import train as run
 
-    run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set)
+    rehearse = args.stage is None and not args.no_rehearsal
+    run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set, rehearse=rehearse)
     return 0
 
 
@@ -402,15 +404,23 @@ def data_cache(args: argparse.Namespace) -> int:
 
 def presets(args: argparse.Namespace) -> int:
     """`anygen list`."""
-    from anygen.catalog import PRESETS
+    from anygen.catalog import PARTS, PRESETS
 
     rows = [preset.describe() for preset in PRESETS.values()]
+    parts = [part.describe() for part in PARTS.values()]
     if args.json:
-        _print_json(rows)
+        _print_json([*rows, *parts])
         return 0
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
-        print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; needs {row['needs']}")
+        able = f"reads {', '.join(row['reads'])}; writes {', '.join(row['writes'])}; " if row["reads"] else ""
+        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; {able}needs {row['needs']}")
+    for row in parts:
+        print(
+            f"{row['name']:15} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:16} {row['about']}; needs {row['needs']}"
+        )
+        terms = "; not for commercial use" if "-NC" in row["licence"] else ""
+        print(f"{'':15} {'':>10}  an {row['role']} that you fetch yourself{terms}: {row['source']}")
     return 0
 
 
@@ -434,11 +444,14 @@ def bench(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """`anygen doctor`; 0 if nothing is wrong, else 2."""
-    from anygen.doctor import diagnose
+    from anygen.doctor import diagnose, modalities
 
     faults = diagnose(args.model)
+    reads, writes = modalities(args.model)
     if args.json:
-        _print_json({"model": args.model or "nano", "faults": faults})
+        _print_json({"model": args.model or "nano", "reads": reads, "writes": writes, "faults": faults})
     else:
+        if reads:
+            print(f"{args.model or 'nano'} reads {', '.join(reads)}; writes {', '.join(writes)}")
         print("\n".join(faults) or "everything is in order")
     return 2 if faults else 0

@@ -35,6 +35,7 @@ STYLE = """
 #head h1{font-size:1.9rem;font-weight:650;letter-spacing:-.02em;margin:0}
 #head p{opacity:.6;margin:.1rem 0 0}
 #chat .bot img,#chat .user img{width:min(300px,60vw);border-radius:12px;object-fit:contain !important}
+#chat .bot video,#chat .user video{width:min(300px,60vw);border-radius:12px}
 #chat a[title="Share"],#chat button[title="Share"],#chat [aria-label="Share"]{display:none}
 #status{min-height:1.3rem;text-align:center;font-size:.85rem;opacity:.6}
 #status>*{padding:0}

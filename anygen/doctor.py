@@ -75,6 +75,14 @@ def folder(model: str | Path | None = None) -> list[str]:
     return [*(_json(root / "anygen.json") or _parts(root)), *_provenance(root), *_tensors(root)]
 
 
+def modalities(model: str | Path | None = None) -> tuple[list[str], list[str]]:
+    """What a model reads and what it writes; two empty lists if there is no telling."""
+    try:
+        return catalog.modalities(catalog.find(model))
+    except ModelError:
+        return [], []
+
+
 def _json(path: Path) -> list[str]:
     try:
         content = json.loads(path.read_text())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from anygen.encoders import OWN
 from anygen.error import ModelError
 from anygen.projectors import build, describe
 from anygen.signals import SignalTokens
@@ -21,8 +22,9 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
-    """Where a generator is and its usual options; `edit_strength` None means that it cannot start from a picture.
+    """Where a generator is and its usual options; `edit_strength` None means that edits are drawn anew.
 
+    Otherwise it is what `ImageGenerator.generate` takes as `strength` with the picture that is edited.
     `base` is the modality whose generator lends the parts that this one's folder does not have.
     """
 
@@ -40,6 +42,19 @@ class GeneratorConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig:
+    """Where an encoder is, of which kind (`anygen.encoders.KINDS`), and the options of its kind."""
+
+    path: str
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.path.endswith(".pth") and is_local(self.path):
+            raise ModelError(f"encoder {self.path} is a file that others published: give its absolute path")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
     """anygen.json: the parts. A path is relative to the model folder, absolute, or `hub:owner/name@revision`."""
 
@@ -47,7 +62,7 @@ class ModelConfig:
     name: str
     signals: Mapping[str, int]  # modality -> signal tokens per span
     llm: str
-    encoders: Mapping[str, str]
+    encoders: Mapping[str, str | EncoderConfig]  # a bare path is a tower of this package
     generators: Mapping[str, GeneratorConfig]
 
     def __post_init__(self) -> None:
@@ -71,6 +86,14 @@ class ModelConfig:
     def read(cls, file: Path) -> ModelConfig:
         """anygen.json, strictly: an unknown and a missing key are errors."""
         values = read_config(file)
+        encoders = values.get("encoders")
+        if isinstance(encoders, dict):
+            values["encoders"] = {
+                modality: fill(EncoderConfig, where, f"{file}: encoders.{modality}")
+                if isinstance(where, dict)
+                else where
+                for modality, where in encoders.items()
+            }
         generators = values.get("generators")
         if isinstance(generators, dict):
             values["generators"] = {
@@ -78,6 +101,11 @@ class ModelConfig:
                 for modality, options in generators.items()
             }
         return fill(cls, values, str(file))
+
+    def encoder(self, modality: str) -> EncoderConfig:
+        """Where the encoder of `modality` is, and of which kind."""
+        where = self.encoders[modality]
+        return where if isinstance(where, EncoderConfig) else EncoderConfig(path=where, kind=OWN)
 
     def write(self, file: Path) -> None:
         file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from anygen.encoders import ENCODERS
+from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
@@ -148,7 +148,9 @@ class AnyGenModel(nn.Module):
 
     def render(self, messages: Any, *, answer: bool = False, begin: bool = True) -> Rendered:
         """Messages as token ids with places for media (`anygen.template.render`)."""
-        return render(messages, self.tokenizer, self.vocabulary, self.tokens, answer=answer, begin=begin)
+        return render(
+            messages, self.tokenizer, self.vocabulary, self.tokens, writes=self.writes, answer=answer, begin=begin
+        )
 
     # --- the way in
 
@@ -296,7 +298,8 @@ class AnyGenModel(nn.Module):
         tokenizer, llm = load_llm(locate(folder, config.llm), device, dtype)
         if (folder / "adapters").is_dir():
             llm = merge_adapter(llm, folder / "adapters")
-        places = {modality: locate(folder, where) for modality, where in config.encoders.items()}
+        parts = {modality: config.encoder(modality) for modality in config.encoders}
+        places = {modality: (locate(folder, part.path), part.kind, part.options) for modality, part in parts.items()}
         model = cls(
             config,
             tokenizer,
@@ -331,7 +334,8 @@ class AnyGenModel(nn.Module):
                 self.llm.save_pretrained(part / self.config.llm)
             self.tokenizer.chat_template = jinja(self.config.signals, self.tokens)
             self.tokenizer.save_pretrained(part / self.config.llm)
-        for modality, where in self.config.encoders.items():
+        for modality in self.config.encoders:
+            where = self.config.encoder(modality).path
             if is_local(where):
                 (part / where).mkdir(parents=True, exist_ok=True)
                 self.encoders[modality].save_pretrained(part / where)
@@ -359,22 +363,6 @@ class AnyGenModel(nn.Module):
         else:
             part.rename(folder)
         return folder
-
-
-def open_encoders(
-    places: Mapping[str, Path], device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> dict[str, nn.Module]:
-    """The encoders in these folders, by modality; those that stand on another come last, and share it."""
-    for modality in places:
-        if modality not in ENCODERS:
-            raise ModelError(f"no encoder class for {modality!r}; there are {', '.join(ENCODERS)}")
-    found: dict[str, nn.Module] = {}
-    for modality in sorted(places, key=lambda modality: ENCODERS[modality].base is not None):
-        tower = ENCODERS[modality]
-        found[modality] = tower.from_pretrained(
-            places[modality], device=device, dtype=dtype, base=found.get(tower.base or "")
-        )
-    return {modality: found[modality] for modality in places}
 
 
 def positions(attention_mask: Tensor) -> Tensor:

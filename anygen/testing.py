@@ -31,9 +31,9 @@ def tiny_model(directory: str | Path, seed: int = 0, context: int = 512, media: 
         torch.manual_seed(seed)
         tokenizer = tiny_tokenizer()
         llm = tiny_llm(len(tokenizer), context)
-        parts = {modality: PARTS[modality]() for modality in media if modality != "video"}
-        if "video" in media:
-            parts["video"] = tiny_video_parts(*(parts["image"][i] for i in (0, 4)))
+        parts = {modality: PARTS[modality]() for modality in media if modality in PARTS}
+        if "video" in media and "video" not in parts:  # films stand on pictures
+            parts["video"] = tiny_video_parts(parts["image"][0], parts["image"][4])
     config = ModelConfig(
         format=FORMAT,
         name="tiny",
@@ -82,7 +82,7 @@ def tiny_video_parts(
     encoder = VideoEncoder(VideoTowerConfig(width=16, joint=8, frames=4, tubelet=2, grid=2, depth=1, heads=2), image)
     into = MlpProjector(MlpConfig(tokens_in=8, width_in=16, width_out=32, hidden=32, run=4))
     outof = QueryTransformer(_query("video", 8, 16))
-    generator = VideoGenerator(tiny_video_pipeline(lender.pipeline))
+    generator = VideoGenerator(tiny_video_pipeline(lender.pipeline, frames=4))
     generator.borrowed = ("unet", "vae")
     outof.measure(generator.condition(_TEXTS))
     options = GeneratorConfig(path="generators/video", steps=2, guidance=2.0, edit_strength=1.0, base="image")
@@ -204,30 +204,26 @@ def tiny_pipeline() -> Any:
         )
 
 
-def tiny_video_pipeline(image: Any) -> Any:
-    """An AnimateDiffPipeline on the UNet and the autoencoder of `image`: four frames, condition [8, 16]."""
+def tiny_video_pipeline(image: Any = None, frames: int = 16) -> Any:
+    """An AnimateDiffPipeline around the networks of `image` (default: `tiny_pipeline()`): 16 x 16 pixels, [8, 16]."""
     with quiet(*logs()):
-        from diffusers import AnimateDiffPipeline, MotionAdapter
-    from transformers import T5Config, T5EncoderModel
+        from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
 
-    tokenizer, words = tiny_words(8)
-    text_encoder = T5EncoderModel(
-        T5Config(vocab_size=words, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, dropout_rate=0.0)
-    )
-    adapter = MotionAdapter(
-        block_out_channels=image.unet.config.block_out_channels,
-        motion_layers_per_block=image.unet.config.layers_per_block,
-        motion_num_attention_heads=2,
-        motion_norm_num_groups=2,
-        motion_max_seq_length=4,
-    )
-    with quiet(*logs()):
+        image = image or tiny_pipeline()
+        adapter = MotionAdapter(
+            block_out_channels=(4, 8),
+            motion_layers_per_block=1,
+            motion_mid_block_layers_per_block=1,
+            motion_num_attention_heads=2,
+            motion_norm_num_groups=2,
+            motion_max_seq_length=frames,
+        )
         return AnimateDiffPipeline(
+            unet=UNetMotionModel.from_unet2d(image.unet, adapter),
+            motion_adapter=None,
             vae=image.vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-            unet=image.unet,
-            motion_adapter=adapter,
+            text_encoder=image.text_encoder,
+            tokenizer=image.tokenizer,
             scheduler=image.scheduler,
         )
 

@@ -1,5 +1,6 @@
 """Training of the video parts: it starts from the image parts, what is shared stays as it was, what it leaves opens."""
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,25 @@ def test_shared_weights_stay_bit_identical_and_a_stopped_run_goes_on(image: Any,
     assert all(torch.equal(image.text_encoder.state_dict()[name], text[name]) for name in text)
     now = motion_of(stages[0].unet, True)
     assert not all(torch.equal(now[name], fresh[name]) for name in fresh)
+
+
+def test_with_pictures_both_generators_learn_and_stay_one(image: Any, tmp_path: Path) -> None:
+    pipeline = copy.deepcopy(image)
+    before = {name: tensor.clone() for name, tensor in pipeline.unet.state_dict().items()}
+    text = {name: tensor.clone() for name, tensor in pipeline.text_encoder.state_dict().items()}
+    stage = stage_on(pipeline, pictures=2)
+    assert fit(stage, options(2), tmp_path / "run")
+    after = pipeline.unet.state_dict()
+    assert not any(torch.equal(after[name], before[name]) for name in ("conv_in.weight", "conv_out.weight"))
+    assert all(torch.equal(pipeline.text_encoder.state_dict()[name], text[name]) for name in text)
+    spatial = motion_of(stage.unet, False)
+    assert all(torch.equal(spatial[name], after[name]) for name in after)
+    stage.save(tmp_path / "video")
+    stage.save_image(tmp_path / "image")
+    opened = VideoGenerator.from_pretrained(tmp_path / "video", base=tmp_path / "image")
+    assert set(opened.borrowed) == {"unet", "vae"}
+    found = opened.unet.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in stage.unet.state_dict().items())
 
 
 @pytest.mark.parametrize("spatial", [False, True])

@@ -37,11 +37,15 @@ class TowerConfig:
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: x + attention(norm(x)), x + mlp(norm(x))."""
+    """A pre-norm transformer block: x + attention(norm(x)), x + mlp(norm(x)).
 
-    def __init__(self, width: int, heads: int) -> None:
+    With `bias_kv` a learnt key and a learnt value, [1, 1, width], stand behind those of the tokens.
+    """
+
+    def __init__(self, width: int, heads: int, bias_kv: bool = False) -> None:
         super().__init__()
         self.heads = heads
+        self.bias_k, self.bias_v = (nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None for _ in "kv")
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
@@ -50,6 +54,10 @@ class Block(nn.Module):
         batch, tokens, width = x.shape
         qkv = self.qkv(self.norm_1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [batch, heads, tokens, width / heads]
+        if self.bias_k is not None and self.bias_v is not None:
+            one = (1, self.heads, 1, width // self.heads)
+            k = torch.cat([k, self.bias_k.view(one).expand(batch, -1, -1, -1)], 2)
+            v = torch.cat([v, self.bias_v.view(one).expand(batch, -1, -1, -1)], 2)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, tokens, width))
         return x + self.fc2(F.gelu(self.fc1(self.norm_2(x))))

@@ -107,10 +107,8 @@ class VideoEncoder(Tower):
 
     def prepare(self, video: Video) -> Tensor:
         """Frames from the middles of equal shares of the film's time: float [frames, 3, side, side] in -1..1."""
-        count, there = self.config.frames, len(video.frames)
-        chosen = [(2 * i + 1) * there // (2 * count) for i in range(count)]
-        seen = {place: self.image.prepare(Image(video.frames[place])) for place in sorted(set(chosen))}
-        return torch.stack([seen[place] for place in chosen])
+        frames = video.sample(self.config.frames).frames
+        return torch.stack([self.image.prepare(Image(frame)) for frame in frames])
 
     def states(self, films: Tensor) -> Tensor:
         """[batch, frames, 3, side, side] to [batch, 1 + tokens, width], the class token first."""

@@ -79,10 +79,11 @@ class FrameGenerator(DiffusionGenerator):
             options["negative_prompt_embeds"] = self.null_condition(len(condition)).to(self.dtype)
         return options
 
-    def _check_strength(self, strength: float | None, steps: int) -> None:
+    def _check_strength(self, strength: float | None, steps: int | None) -> None:
+        """`steps` None: strength takes no steps away."""
         if strength is not None and not 0 < strength <= 1:
             raise RequestError(f"strength={strength} is outside of 0..1 (0 keeps the picture, 1 forgets it)")
-        if strength is not None and int(steps * strength) < 1:
+        if strength is not None and steps is not None and int(steps * strength) < 1:
             raise RequestError(
                 f"steps={steps} at strength={strength} leaves no step; give at least {int(1 / strength) + 1}"
             )

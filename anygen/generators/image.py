@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from anygen.generators.diffusion import OnStep
+from anygen.error import RequestError
+from anygen.generators.diffusion import OnStep, logs
 from anygen.generators.frames import FrameGenerator
 from anygen.media import Image
+from anygen.weights import quiet
 
 
 class ImageGenerator(FrameGenerator):
@@ -18,6 +21,11 @@ class ImageGenerator(FrameGenerator):
 
     modality = "image"
     twin = "Img2ImgPipeline"
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__(pipeline)
+        self._adapted = getattr(pipeline, "adapter", None) is not None
+        self._plain: Any = None
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """[batch, channels, height, width], noise or flow as the scheduler has it."""
@@ -37,25 +45,31 @@ class ImageGenerator(FrameGenerator):
     ) -> list[Image]:
         """One picture per row of `condition` [batch, length, width], each from its own seed.
 
-        With `source` and `strength` (0 keeps the picture, 1 forgets it) the pictures are edits of `source`.
+        With `source` and `strength` the pictures are edits of `source`. A pipeline with a T2I-Adapter shows it the
+        picture's latents, `strength` is the weight of what it sees. Any other goes on from the picture with noise
+        (SDEdit): strength 0 keeps the picture, 1 forgets it.
         `on_step(step, steps, preview)` is called after each step, `step` from 1; `preview()` decodes what is there.
         """
         self._check(condition, seeds, steps)
-        self._check_strength(strength, steps)
+        self._check_strength(strength, None if self._adapted else steps)
         height, width = self.size
-        options = self._options(condition, seeds, steps, guidance)
-        pipeline = self.pipeline
-        if source is not None and strength is not None:
-            pipeline = self._editor()
-            pixels = self.prepare(source).to(self.device, self.dtype)  # [3, height, width]
-            options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
-        else:
+        options = self._options(condition, seeds, steps, guidance) | {"output_type": "latent"}
+        pipeline = self._drawer()
+        if source is None or strength is None:
             options |= {"height": height, "width": width}
+        else:
+            pixels = self.prepare(source).to(self.device, self.dtype)[None]  # [1, 3, height, width]
+            pipeline = self._editor()
+            if self._adapted:
+                seen = self._latents(2 * pixels - 1).expand(len(condition), -1, -1, -1)
+                options |= {"image": seen, "adapter_conditioning_scale": strength, "height": height, "width": width}
+            else:
+                options |= {"image": pixels.expand(len(condition), -1, -1, -1), "strength": strength}
         if on_step is not None:
-            options["callback_on_step_end"] = self._reporter(on_step)
+            options |= self._reporter(on_step, pipeline)
         with self._lock:
-            pictures = pipeline(**options).images  # [batch, 3, height, width] in 0..1
-        return to_images(pictures)
+            latents = pipeline(**options).images  # [batch, channels, height, width]
+        return self.decode(latents)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> Tensor:
@@ -67,17 +81,44 @@ class ImageGenerator(FrameGenerator):
         """The inverse of `encode`, as pictures."""
         return to_images(self._pixels(latents))
 
-    def _reporter(self, on_step: OnStep) -> Callable[..., dict[str, Any]]:
+    def _editor(self) -> Any:
+        """What edits: the pipeline itself where it has an adapter, else its twin."""
+        return self.pipeline if self._adapted else super()._editor()
+
+    def _drawer(self) -> Any:
+        """What draws without a picture: the pipeline itself, or where it has an adapter its twin without one."""
+        if not self._adapted:
+            return self.pipeline
+        if self._plain is None:
+            import diffusers
+
+            parts = {name: part for name, part in self.pipeline.components.items() if name != "adapter"}
+            name = type(self.pipeline).__name__
+            plain = name.replace("AdapterPipeline", "Pipeline")
+            if not hasattr(diffusers, plain):
+                raise RequestError(f"{name} cannot draw without a picture: diffusers has no {plain}")
+            with quiet(*logs()):
+                self._plain = getattr(diffusers, plain)(**parts)
+            self._plain.set_progress_bar_config(disable=True)
+        return self._plain
+
+    def _reporter(self, on_step: OnStep, pipeline: Any) -> dict[str, Any]:
+        """The option that has a pipeline report its steps, in the way that it knows."""
         done = 0
 
-        def report(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+        def report(steps: int, given: Tensor) -> None:
             nonlocal done
             done += 1
-            latents = self._guess(values["latents"])
-            on_step(done, pipeline.num_timesteps, lambda: self.decode(latents))
+            latents = self._guess(given)
+            on_step(done, steps, lambda: self.decode(latents))
+
+        def after(pipeline: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
+            report(pipeline.num_timesteps, values["latents"])
             return {}
 
-        return report
+        if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
+            return {"callback_on_step_end": after}
+        return {"callback": lambda step, timestep, latents: report(len(pipeline.scheduler.timesteps), latents)}
 
 
 def to_images(pixels: Tensor) -> list[Image]:

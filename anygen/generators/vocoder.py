@@ -1,5 +1,6 @@
 """The vocoder of nano's audio generator: log-mels to waveforms through an inverse STFT, in Vocos' style."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -36,7 +37,8 @@ class Vocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
 
     It begins with the least-squares inverse of the mel filters instead of with nothing, and has no discriminator.
     `model_in_dim`, `sampling_rate` and `upsample_rates` say what they say in transformers' vocoders, so that diffusers'
-    pipelines take it in the place of one; their product is the hop.
+    pipelines take it in the place of one. They are those of `anygen.mel`, whose spectra this vocoder inverts; the
+    product of `upsample_rates` is the hop. ValueError where they are not.
     """
 
     @register_to_config
@@ -49,6 +51,9 @@ class Vocoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own 
         depth: int = 5,
     ) -> None:
         super().__init__()
+        given, wanted = (model_in_dim, sampling_rate, math.prod(upsample_rates)), (BINS, RATE, HOP)
+        if given != wanted:
+            raise ValueError(f"a vocoder's bins, rate and hop are those of its mels, {wanted}, not {given}")
         self.enter = nn.Conv1d(model_in_dim, width, 7, padding=3)
         self.before = nn.LayerNorm(width)
         self.blocks = nn.Sequential(*(_Block(width, 1 / depth) for _ in range(depth)))

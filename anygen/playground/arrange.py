@@ -126,6 +126,14 @@ def settle(scene: Scene) -> Scene:
     return replace(scene, things=things)
 
 
+def on_cells(scene: Scene) -> Scene:
+    """The scene with every sprite moved to the nearest whole eighths; where that would change a relation, as it is."""
+    things = tuple(replace(p, x=_eighths(SIZES[p.size], p.x), y=_eighths(SIZES[p.size], p.y)) for p in scene.things)
+    if scene.relation and relation_of(*things) != scene.relation:
+        return scene
+    return replace(scene, things=things)
+
+
 _OPPOSITE: dict[str, tuple[tuple[int, int], ...]] = {
     "left of": ((0, 3), (5, 3)),
     "right of": ((5, 3), (0, 3)),

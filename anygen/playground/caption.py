@@ -68,7 +68,7 @@ NOUN_PHRASES = {
         "{b} {where} that has {a} {relation} it",
         "first {b}, then {a} {relation} it, {where}",
         "{where}, {b}, and {relation} it, {a}",
-        "{a} and also {b} {where}, {a_bare} {relation} {b_bare}",
+        "{a} and also {b} {where}, {the_a} {relation} {the_b}",
         "{b}, {where}, and {a} stands {relation} it",
         "{a} {where} that you see {relation} {b}",
     ),
@@ -232,7 +232,7 @@ def noun_phrase(scene: Scene, stream: random.Random, split: str = "train") -> st
         words["relation"] = stream.choice(RELATION_WORDS[scene.relation])
         words["inverse"] = stream.choice(RELATION_WORDS[INVERSE[scene.relation]])
         second = f"the {names[1]}" if stream.random() < 0.1 else a(names[1])
-        words |= {"a": a(names[0]), "b": second, "a_bare": f"the {names[0]}", "b_bare": f"the {names[1]}"}
+        words |= {"a": a(names[0]), "b": second, "the_a": f"the {names[0]}", "the_b": f"the {names[1]}"}
         if scene.relation == "left of" and stream.random() < 0.3:
             return tidy(pick(TOGETHER, stream, split).format(**words))
     else:

@@ -212,6 +212,16 @@ COUNT_TO = (
     "Please count to {n}.",
     "Count from one to {n}.",
     "Count up to {n}.",
+    "Could you count to {n}?",
+    "Let me hear you count to {n}.",
+    "Would you count to {n}?",
+    "Count for me to {n}.",
+    "Count all numbers up to {n}.",
+    "I want you to count to {n}.",
+    "Start at one and count to {n}.",
+    "Say the numbers from one to {n}.",
+    "Can you count up to {n}?",
+    "Tell me the numbers up to {n}.",
 )
 BACKDROPS_KNOWN = (
     "Which backdrops do you know?",
@@ -220,6 +230,15 @@ BACKDROPS_KNOWN = (
     "Name your backdrops.",
     "Where can your scenes take place?",
     "Which places can you draw?",
+    "What backgrounds do you know?",
+    "Which backdrops can you draw?",
+    "Tell me your backdrops.",
+    "List the backdrops.",
+    "What places are there?",
+    "Which scenes do you know?",
+    "What are your backgrounds?",
+    "Name all backdrops that you know.",
+    "Which backgrounds are there?",
 )
 SIZES_KNOWN = (
     "Which sizes do you know?",
@@ -227,6 +246,16 @@ SIZES_KNOWN = (
     "How big can you draw things?",
     "Name the sizes.",
     "Which sizes are there?",
+    "What sizes do you know?",
+    "In which sizes can you draw things?",
+    "List the sizes.",
+    "Tell me the sizes of things.",
+    "Which sizes can things have?",
+    "What sizes are there?",
+    "In what sizes do you draw?",
+    "How large can things be?",
+    "Name the sizes that you know.",
+    "What are the sizes?",
 )
 ANOTHER_WORD = (
     "What is another word for {x}?",
@@ -267,6 +296,15 @@ WHO_ARE_YOU = (
     "Tell me about yourself.",
     "Introduce yourself.",
     "Who am I talking to?",
+    "Please introduce yourself.",
+    "Say who you are.",
+    "What kind of model are you?",
+    "Are you a model?",
+    "What do they call you?",
+    "Can you tell me who you are?",
+    "Who is this?",
+    "What should I call you?",
+    "Tell me who you are.",
 )
 HELLO = ("Hello", "Hello!", "Hi", "Hi!", "Hey", "Hi there!", "Good morning!", "Hello there", "Good day")
 THANKS = ("Thank you.", "Thanks!", "Thank you!", "Very nice.", "Well done!", "Great!", "I like it.")

@@ -39,6 +39,15 @@ DRAW_HEARD = (
     "Can you draw what you hear{where}?",
     "Paint what you hear{where}.",
     "A picture of what you hear{where}, please.",
+    "Please draw what you hear{where}.",
+    "I want to see what I hear{where}.",
+    "Draw the thing that you hear{where}.",
+    "Let me see what makes this sound{where}.",
+    "Paint the thing that sounds like this{where}.",
+    "Draw what this is{where}.",
+    "Show me what this is{where}.",
+    "Could you draw what you hear{where}?",
+    "Make an image of what you hear{where}.",
 )
 SOUND_SEEN = (
     "What does it sound like{how}?",
@@ -51,6 +60,16 @@ SOUND_SEEN = (
     "Can I hear it{how}?",
     "Make me hear this{how}.",
     "I want to hear it{how}.",
+    "What would this sound like{how}?",
+    "Play its sound{how}.",
+    "Make the sound of this{how}.",
+    "Can you play its sound{how}?",
+    "Can you make me hear it{how}?",
+    "Make the sound of what you see{how}.",
+    "I would like to hear it{how}.",
+    "Play what this sounds like{how}.",
+    "Please let me hear this{how}.",
+    "The sound of this{how}, please.",
 )
 BELONG = (
     "Do they belong together?",
@@ -63,6 +82,21 @@ BELONG = (
     "Do these two fit?",
     "Is it the same thing in the picture and in the sound?",
     "Do they match?",
+    "Does the picture match the sound?",
+    "Do sound and picture fit together?",
+    "Is what you see what you hear?",
+    "Does what you hear belong to what you see?",
+    "Is the sound that of the picture?",
+    "Does the sound belong to the picture?",
+    "Do picture and sound show the same thing?",
+    "Does the sound match the picture?",
+    "Is it the same thing that you see and hear?",
+    "Do the picture and the sound fit?",
+    "Tell me whether they belong together.",
+    "Do you see what you hear?",
+    "Does this sound belong to this picture?",
+    "Are the picture and the sound of the same thing?",
+    "Do these belong together?",
 )
 HEAR_IT = (
     "Now let me hear it.",
@@ -71,6 +105,15 @@ HEAR_IT = (
     "Can I hear it, too?",
     "Let me hear it, please.",
     "Now play its sound.",
+    "I want to hear it, too.",
+    "Play it for me.",
+    "Make its sound now.",
+    "Let us hear it.",
+    "Can you play its sound?",
+    "How does it sound?",
+    "And its sound?",
+    "Please play what it sounds like.",
+    "Could I hear it now?",
 )
 DRAW_IT = (
     "Now draw it{where}.",
@@ -79,6 +122,15 @@ DRAW_IT = (
     "Show me what it looks like{where}.",
     "Draw it{where}, please.",
     "Now paint it{where}.",
+    "Please draw it{where}.",
+    "Let me see it{where}.",
+    "Make a picture of it{where}.",
+    "I want to see it{where}.",
+    "Could you draw it{where}?",
+    "And now a picture of it{where}.",
+    "Paint it{where}, please.",
+    "Can I see it{where}?",
+    "Show it to me{where}.",
 )
 DRAWN_FIRST = (
     "Draw what you hear{where}, and let me hear what you see.",
@@ -86,6 +138,11 @@ DRAWN_FIRST = (
     "Paint what you hear{where}, then make the sound of what you see.",
     "A picture of what you hear{where} and the sound of what you see, please.",
     "Can you draw what you hear{where} and play what you see?",
+    "Draw the thing that you hear{where}, then play the thing that you see.",
+    "Please draw what you hear{where} and then let me hear what you see.",
+    "First draw what you hear{where}, then play what you see.",
+    "Make a picture of what you hear{where} and the sound of what you see.",
+    "Let me see what you hear{where} and hear what you see.",
 )
 SOUNDED_FIRST = (
     "Let me hear what you see, and draw what you hear{where}.",
@@ -93,6 +150,11 @@ SOUNDED_FIRST = (
     "Make the sound of what you see, then paint what you hear{where}.",
     "The sound of what you see and a picture of what you hear{where}, please.",
     "Can you play what you see and draw what you hear{where}?",
+    "Play the thing that you see, then draw the thing that you hear{where}.",
+    "Please play what you see and then draw what you hear{where}.",
+    "First play what you see, then draw what you hear{where}.",
+    "Make the sound of what you see and a picture of what you hear{where}.",
+    "Let me hear what you see and see what you hear{where}.",
 )
 DRAWN_AND_SOUNDED = (
     "{request} and let me hear it",
@@ -101,6 +163,15 @@ DRAWN_AND_SOUNDED = (
     "{request}, with its sound",
     "{request} and then its sound",
     "{request}, and what does it sound like",
+    "{request} and then play its sound",
+    "{request} and make its sound",
+    "{request} and let me know what it sounds like",
+    "{request}, and I want to hear it",
+    "{request} and also play its sound",
+    "{request}, then let me hear it",
+    "{request}, together with its sound",
+    "{request} and its sound",
+    "{request}, and play what it sounds like",
 )
 
 

@@ -106,6 +106,15 @@ PLACE_WISHES = (
     "wants to live {where}",
     "travels and wakes up {where}",
     "has an adventure {where}",
+    "walks {where}",
+    "wants to go {where}",
+    "is alone {where}",
+    "finds a home {where}",
+    "spends a day {where}",
+    "looks for friends {where}",
+    "moves to live {where}",
+    "is happy {where}",
+    "takes a trip and ends up {where}",
 )
 STRANGE_WISHES = (
     "{verb}s with {x}",

@@ -24,8 +24,10 @@ from anygen.training.loop import Batch
 PICTURES = 48
 """Pictures of each sounding thing that anchor its sound."""
 
-SCORE = ("onset", "far", "up", "down")
-"""What a score says of a token: an event begins in it, is heard from afar, is higher or lower than the one before."""
+SCORE = ("onset", "far", "up")
+"""What a score says of a token: an event begins in it; it is heard from afar; a note is higher than the one before."""
+_ONSET = 5.0  # weight of the few tokens in which something begins
+_MELODIES = 0.2  # share of clips that are melodies for certain: only of them a score says what is up
 
 
 def anchors(image: ImageEncoder, count: int = PICTURES, seed: int = 0) -> Tensor:
@@ -50,19 +52,36 @@ def heard(orders: Tensor, tokens: int) -> Tensor:
 
 
 def scored(clips: list[Clip], tokens: int) -> Tensor:
-    """The clips' scores: 1 where SCORE is true of a token, [clips, tokens, 4]."""
+    """The clips' scores: 1 where SCORE is true of a token, 0 where not, -1 where it is not asked: [clips, tokens, 3].
+
+    Far is asked of what sounds, up of the later notes of melodies.
+    """
     length = SAMPLES // tokens
-    score = torch.zeros(len(clips), tokens, len(SCORE))
+    score = torch.full((len(clips), tokens, len(SCORE)), -1.0)
+    score[..., 0] = 0
     for row, clip in zip(score, clips, strict=True):
         before = None
         for played in clip.played:
-            first = played.onset // length
-            row[first, 0] = 1
-            row[first : (played.onset + played.length) // length + 1, 1] = float(clip.loudness == "far")
-            if clip.kind == "melody" and before is not None:
-                row[first, 2 if played.pitch > before else 3] = 1
+            note = slice(played.onset // length, (played.onset + played.length - 1) // length + 1)
+            row[note.start, 0] = 1
+            row[note, 1] = float(clip.loudness == "far")
+            if clip.kind == "melody":
+                row[note, 2] = -1.0 if before is None else float(played.pitch > before)
             before = played.pitch
     return score
+
+
+def score_loss(written: Tensor, score: Tensor) -> Tensor:
+    """Binary cross-entropy of what is asked, summed over SCORE: logits and scores [clips, tokens, 3]."""
+    losses = F.binary_cross_entropy_with_logits(written, score.clamp_min(0), reduction="none")
+    losses = losses * torch.where(score[..., :1] > 0, losses.new_tensor([_ONSET, 1.0, 1.0]), 1.0)
+    asked = (score >= 0).float()
+    return ((losses * asked).sum((0, 1)) / asked.sum((0, 1)).clamp_min(1)).sum()
+
+
+def score_right(written: Tensor, score: Tensor) -> Tensor:
+    """Which clips' scores are written right in all that is asked: [clips]."""
+    return (((written > 0) == (score > 0)) | (score < 0)).flatten(1).all(1)
 
 
 def _picture(thing: str, stream: random.Random) -> Scene:
@@ -79,6 +98,7 @@ class AudioEncoderStage(nn.Module):
     """
 
     name = "audio-encoder"
+    short = True
     pictures: Tensor
 
     def __init__(
@@ -86,7 +106,7 @@ class AudioEncoderStage(nn.Module):
         config: AudioTowerConfig,
         image: ImageEncoder,
         rebuild: float = 1.0,
-        score: float = 3.0,
+        score: float = 1.0,
         disguised: float = 0.3,
     ) -> None:
         super().__init__()
@@ -106,7 +126,7 @@ class AudioEncoderStage(nn.Module):
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|audio encoder")
-        clips = [sample_clip(stream) for _ in range(size)]
+        clips = [sample_clip(stream, "melody" if stream.random() < _MELODIES else None) for _ in range(size)]
         sounds = self.mixer.sounds(clips)  # [size, events]
         shown = torch.tensor([stream.randrange(PICTURES) for _ in SOUNDS])
         disguises = [sample_disguise(stream) if stream.random() < self.disguised else (0, 0) for _ in clips]
@@ -138,17 +158,18 @@ class AudioEncoderStage(nn.Module):
         event_loss = F.cross_entropy(answers, batch["sounds"][there])
         rebuilt = self.rebuild_head(tokens).unflatten(-1, (BINS, -1))  # [clips, tokens, bins, patch]
         patches = mel.unflatten(-1, (tokens.shape[1], -1)).transpose(1, 2)
-        score, wrong_way = batch["score"], batch["disguise"][:, 1, None, None] > 0
-        score = torch.where(wrong_way, score[..., [0, 1, 3, 2]], score)  # upside down, what rose falls
+        score = batch["score"].clone()
+        wrong_way = (batch["disguise"][:, 1, None] > 0) & (score[..., 2] >= 0)
+        score[..., 2] = torch.where(wrong_way, 1 - score[..., 2], score[..., 2])  # upside down, what rose falls
         written = self.score_head(tokens)
         return {
             "clip": clip_loss,
             "event": event_loss,
             "rebuild": self.rebuild_weight * F.l1_loss(rebuilt.float(), patches),
-            "score": self.score_weight * F.binary_cross_entropy_with_logits(written, score),
+            "score": self.score_weight * score_loss(written, score),
             "_event_right": (answers.argmax(-1) == batch["sounds"][there]).float().mean(),
             "_clip_right": wanted[torch.arange(len(logits)), logits.argmax(-1)][known].mean(),
-            "_score_right": ((written > 0) == (score > 0)).all(-1).all(-1).float().mean(),
+            "_score_right": score_right(written, score).float().mean(),
         }
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
@@ -163,6 +184,9 @@ class AudioEncoderStage(nn.Module):
             clips = [sample_clip(stream, kind, "heldout") for _ in range(128)]
             written = self.score_head(self.encoder(log_mel(self.mixer.mix(self.mixer.orders(clips)))))
             wanted = scored(clips, self.encoder.tokens).to(written.device)
-            figures[f"score_{kind}"] = float(((written > 0) == (wanted > 0)).all(-1).all(-1).float().mean())
+            figures[f"score_{kind}"] = float(score_right(written, wanted).float().mean())
+            if kind == "melody":
+                asked = wanted[..., 2] >= 0
+                figures["direction"] = float(((written[..., 2] > 0) == (wanted[..., 2] > 0))[asked].float().mean())
         (folder / f"{step:07d}.txt").write_text("".join(f"{k} {v:.3f}\n" for k, v in figures.items()))
         return figures

@@ -111,6 +111,7 @@ class AudioGeneratorStage(nn.Module):
     """
 
     name = "audio-generator"
+    short = True
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.things import THINGS
+from anygen.projectors import ResamplerProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.telling import Telling
@@ -34,6 +35,7 @@ class ImageEncoderStage(nn.Module):
     """
 
     name = "image-encoder"
+    short = True
     names: Tensor
 
     def __init__(
@@ -42,7 +44,7 @@ class ImageEncoderStage(nn.Module):
         tokenizer: Any,
         depth: int = 2,
         *,
-        projector: nn.Module | None = None,
+        projector: ResamplerProjector | None = None,
         table: Tensor | None = None,
     ) -> None:
         super().__init__()

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anygen.playground.arrange import settle
+from anygen.playground.arrange import on_cells, settle
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
+from anygen.playground.edit import sample_edit
 from anygen.playground.reading import mentions
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.things import INDEX, THINGS
@@ -20,6 +21,7 @@ from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
 
 TIMESTEPS = 1000
+_UNRELATED = 0.15  # share of the pictures to be edited that the scene has nothing of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +76,13 @@ def build_text_encoder(vocabulary: int, sizes: GeneratorSizes, end: int, pad: in
     )
 
 
+def build_adapter(latents: int, sizes: GeneratorSizes) -> Any:
+    """A `T2IAdapter` (arXiv 2302.08453) that reads the latents of a picture to be edited."""
+    from diffusers import T2IAdapter
+
+    return T2IAdapter(in_channels=latents, channels=list(sizes.channels), num_res_blocks=2, downscale_factor=1)
+
+
 def build_scheduler() -> Any:
     """DPM-Solver++ (2M) on the flow-matching noise schedule sigma = t / 1000."""
     from diffusers import DPMSolverMultistepScheduler
@@ -88,20 +97,24 @@ def build_scheduler() -> Any:
     )
 
 
-def build_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> Any:
-    """The parts as an ordinary `StableDiffusionPipeline`."""
-    from diffusers import StableDiffusionPipeline
+def build_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, adapter: Any = None) -> Any:
+    """The parts as an ordinary `StableDiffusionPipeline`, or with an adapter `StableDiffusionAdapterPipeline`."""
+    from diffusers import StableDiffusionAdapterPipeline, StableDiffusionPipeline
 
-    pipeline: Any = StableDiffusionPipeline(
-        vae=vae,
-        unet=unet,
-        text_encoder=text_encoder,
-        tokenizer=tokenizer,
-        scheduler=build_scheduler(),
-        safety_checker=None,
-        feature_extractor=None,
-        image_encoder=None,
-        requires_safety_checker=False,
+    parts = {
+        "vae": vae,
+        "unet": unet,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "scheduler": build_scheduler(),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+    pipeline: Any = (
+        StableDiffusionPipeline(**parts, image_encoder=None)
+        if adapter is None
+        else StableDiffusionAdapterPipeline(**parts, adapter=adapter)
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -113,17 +126,27 @@ def noise_levels(count: int, rng: torch.Generator, device: torch.device) -> Tens
 
 
 def flow_loss(
-    unet: Any, latents: Tensor, condition: Tensor, rng: torch.Generator, weight: Tensor | None = None
+    unet: Any,
+    latents: Tensor,
+    condition: Tensor,
+    rng: torch.Generator,
+    weight: Tensor | None = None,
+    features: list[Tensor] | None = None,
 ) -> Tensor:
     """Flow matching (arXiv 2210.02747): x_sigma = (1 - sigma) x + sigma e, the UNet predicts e - x.
 
     `latents` [batch, channels, height, width] are scaled. `weight` [batch, 1, height, width] with mean 1 says what of
-    the picture counts how much.
+    the picture counts how much; `features` are an adapter's, one for each level of the UNet.
     """
     noise = torch.randn(latents.shape, generator=rng, device=latents.device)
     sigma = noise_levels(len(latents), rng, latents.device).view(-1, 1, 1, 1)
     noisy = (1 - sigma) * latents + sigma * noise
-    predicted = unet(noisy, sigma.flatten() * TIMESTEPS, encoder_hidden_states=condition).sample
+    predicted = unet(
+        noisy,
+        sigma.flatten() * TIMESTEPS,
+        encoder_hidden_states=condition,
+        down_intrablock_additional_residuals=None if features is None else list(features),
+    ).sample
     squared = (predicted.float() - (noise - latents)).square()
     return (squared if weight is None else weight * squared).mean()
 
@@ -143,9 +166,13 @@ class ImageGeneratorStage(nn.Module):
     In a share `settled` of the scenes the caption alone says where everything stands (`arrange.settle`). Where it does
     not, the UNet has to agree with itself on one of many places, at noise levels that are rarely drawn; until it can,
     things come twice and relations are lost.
+
+    A share `edits` of the scenes are edits of another one, whose picture an adapter reads beside them: what the caption
+    leaves open is as it was there, on the nearest cells. Now and then that picture has nothing to do with the scene.
     """
 
     name = "image-generator"
+    short = True
     sprites: Tensor
 
     def __init__(
@@ -163,9 +190,10 @@ class ImageGeneratorStage(nn.Module):
         looks: float = 1.0,
         sketch_steps: int = 0,
         settled: float = 0.0,
+        edits: float = 0.0,
     ) -> None:
         super().__init__()
-        self.focus, self.settled = focus, settled
+        self.focus, self.settled, self.edits = focus, settled, edits
         self.text_steps = text_steps
         self.vae = vae.eval().requires_grad_(False)
         self.side, self.repeats, self.plain = side, repeats, plain
@@ -174,6 +202,7 @@ class ImageGeneratorStage(nn.Module):
         self.text_encoder = build_text_encoder(len(tokenizer), sizes, end, pad)
         grid = side // 2 ** (len(vae.config.block_out_channels) - 1)
         self.unet = build_unet(vae.config.latent_channels, grid, sizes)
+        self.adapter = build_adapter(vae.config.latent_channels, sizes) if edits else None
         self.compositor = Compositor(side)
         self.cells, self.grid = grid, grid if aligned else None
         self.looks_weight, self.sketch_steps = looks, sketch_steps
@@ -217,14 +246,28 @@ class ImageGeneratorStage(nn.Module):
         scene = sample_scene(stream, grid=self.grid)
         return settle(scene) if stream.random() < self.settled else scene
 
+    def edited(self, stream: random.Random) -> tuple[Scene | None, Scene]:
+        """The scene of a picture to be edited, or None, and the scene to be drawn."""
+        if stream.random() >= self.edits:
+            return None, self.scene(stream)
+        _, source, _, target = sample_edit(stream)
+        if stream.random() < _UNRELATED:
+            return source, self.scene(stream)
+        return source, on_cells(target) if self.grid else target
+
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|generator")
-        scenes = [self.scene(stream) for _ in range(max(1, size // self.repeats))]
+        pairs = [self.edited(stream) for _ in range(max(1, size // self.repeats))]
+        scenes = [target for _, target in pairs]
         texts = [caption(s) if stream.random() < self.plain else paraphrase(s, stream) for s in scenes]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         layers, ground = self.compositor.orders(scenes)
         ids, ends = self.tokens(texts)
         batch = {"layers": layers, "ground": ground, "ids": ids, "step": torch.tensor(step)}
+        if self.adapter is not None:
+            seen, behind = self.compositor.orders([source or target for source, target in pairs])
+            given = torch.tensor([source is not None for source, _ in pairs])
+            batch |= {"source_layers": seen, "source_ground": behind, "given": given}
         if self.looks_weight:
             batch |= {"named": self.named(texts, ends), "things": self.compositor.things(scenes)}
         return batch
@@ -236,13 +279,25 @@ class ImageGeneratorStage(nn.Module):
         losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
         if losses and int(batch["step"]) < self.sketch_steps:
             return losses
-        with torch.no_grad():
-            pixels = to_pixels(self.compositor.draw(batch["layers"], batch["ground"]))
-            latents = self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
-        latents = latents.repeat(self.repeats, 1, 1, 1)
+        latents = self.latents(batch["layers"], batch["ground"]).repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
-        losses["flow"] = flow_loss(self.unet, latents, condition, rng, self.weight(batch["layers"], latents))
+        weight = self.weight(batch["layers"], latents)
+        losses["flow"] = flow_loss(self.unet, latents, condition, rng, weight, self.features(batch))
         return losses
+
+    @torch.no_grad()
+    def latents(self, layers: Tensor, ground: Tensor) -> Tensor:
+        """Scaled latents of what was ordered of the compositor: [scenes, channels, grid, grid]."""
+        pixels = to_pixels(self.compositor.draw(layers, ground))
+        return self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
+
+    def features(self, batch: Batch) -> list[Tensor] | None:
+        """What the adapter makes of the pictures to be edited, nothing where there is none, at every noise level."""
+        if self.adapter is None:
+            return None
+        given = batch["given"].float().view(-1, 1, 1, 1)
+        seen = self.adapter(self.latents(batch["source_layers"], batch["source_ground"]))
+        return [(given * level).repeat(self.repeats, 1, 1, 1) for level in seen]
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
         """How well the states at things' names tell what the things look like and where they are."""
@@ -265,38 +320,61 @@ class ImageGeneratorStage(nn.Module):
 
     def pipeline(self) -> Any:
         """The pipeline as it is now; the parts are shared, not copied."""
-        return build_pipeline(self.vae, self.unet, self.text_encoder, self.tokenizer)
+        return build_pipeline(self.vae, self.unet, self.text_encoder, self.tokenizer, self.adapter)
+
+    @torch.no_grad()
+    def drawn(self, texts: list[str], sources: list[Scene] | None = None) -> Tensor:
+        """Pictures of captions, or of the edits of `sources` that they describe: uint8 [texts, 3, side, side]."""
+        adapter = self.adapter if sources else None
+        pipeline = build_pipeline(self.vae, self.unet, self.text_encoder, self.tokenizer, adapter)
+        device, pictures = self.unet.device, []
+        for start in range(0, len(texts), 16):
+            some = texts[start : start + 16]
+            seen = (
+                {"image": self.latents(*self.compositor.orders(sources[start : start + 16])).to(device)}
+                if sources
+                else {}
+            )
+            latents = pipeline(
+                some,
+                height=self.side,
+                width=self.side,
+                num_inference_steps=12,
+                guidance_scale=3.0,
+                generator=[torch.Generator().manual_seed(start + i) for i in range(len(some))],
+                output_type="latent",
+                **seen,
+            ).images
+            pixels = self.vae.decode(latents / self.vae.config.scaling_factor).sample / 2 + 0.5
+            pictures.append((pixels.float().clamp(0, 1) * 255).round().to(torch.uint8).cpu())
+        return torch.cat(pictures)
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Held-out scenes drawn from their canonical captions, and with an adapter edits, looked at by the judge."""
+        from anygen.evaluation.cells import kept
         from anygen.evaluation.judge import Judge, shows
         from anygen.evaluation.sheet import sheet
 
         stream = random.Random("sheet")
         scenes = [sample_scene(stream, kind, "heldout") for kind in ("one",) * 32 + ("pair",) * 32]
-        pictures: list[Any] = []
-        pipeline = self.pipeline()
-        for start in range(0, len(scenes), 16):
-            rngs = [torch.Generator().manual_seed(start + i) for i in range(16)]
-            texts = [caption(scene) for scene in scenes[start : start + 16]]
-            pictures += list(
-                pipeline(
-                    texts,
-                    height=self.side,
-                    width=self.side,
-                    num_inference_steps=12,
-                    guidance_scale=3.0,
-                    generator=rngs,
-                    output_type="np",
-                ).images
-            )
-        images = torch.stack([torch.from_numpy((p * 255).round().astype("uint8")) for p in pictures])
-        verdicts = Judge(self.side).look(images.permute(0, 3, 1, 2).contiguous())
+        captions = [caption(scene) for scene in scenes]
+        images = self.drawn(captions)
+        edits = [sample_edit(stream, "heldout") for _ in range(32)] if self.adapter is not None else []
+        if edits:
+            images = torch.cat([images, self.drawn([caption(e[3]) for e in edits], [e[1] for e in edits])])
+            scenes, captions = scenes + [e[3] for e in edits], captions + [f"{e[2]} {caption(e[3])}" for e in edits]
+        verdicts = Judge(self.side).look(images)
         marks = [shows(verdict, scene) for verdict, scene in zip(verdicts, scenes, strict=True)]
         right = [m["things_right"] and m["count_right"] and m["backdrop_right"] for m in marks]
-        captions = [caption(scene) for scene in scenes]
-        sheet(list(images.numpy()), captions, right=right).save(folder / f"{step:07d}.png")
-        return {
+        pictures = list(images.permute(0, 2, 3, 1).numpy())
+        sheet(pictures, captions, right=right).save(folder / f"{step:07d}.png")
+        figures = {
             "one_right": sum(right[:32]) / 32,
-            "pair_right": sum(r and m["relation_right"] for r, m in zip(right[32:], marks[32:], strict=True)) / 32,
-            "backdrop_right": sum(m["backdrop_right"] for m in marks) / 64,
+            "pair_right": sum(r and m["relation_right"] for r, m in zip(right[32:64], marks[32:64], strict=True)) / 32,
+            "backdrop_right": sum(m["backdrop_right"] for m in marks[:64]) / 64,
         }
+        if edits:
+            rest = [kept(v, e[1], e[3]) for v, e in zip(verdicts[64:], edits, strict=True)]
+            figures["edit_right"] = sum(m["all"] and r for m, r in zip(marks[64:], rest, strict=True)) / 32
+            figures["edit_kept"] = sum(rest) / 32
+        return figures

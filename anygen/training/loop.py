@@ -4,7 +4,8 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from anygen.error import DataError, RequestError
@@ -45,7 +47,7 @@ class FitOptions:
     minutes: float = 0.0  # stops (resumable) after so many minutes; 0 never does
     budget: float = 0.0  # the stage is done after so many minutes in all its runs; 0: only after `steps`
     log_every: int = 50
-    sample_every: int = 1000
+    sample_every: int = 1000  # and at the end; 0: never
     save_every: int = 500
 
     def __post_init__(self) -> None:
@@ -64,9 +66,17 @@ class FitOptions:
             left = min(left, (1 - seconds / (60 * self.budget)) / max(self.decay_share, 1e-6))
         return self.rate * max(0.0, min(1.0, (step + 1) / max(1, self.warmup), left))
 
+    def share_at(self, step: int, seconds: float) -> float:
+        """Which share of the stage is done after so many steps and seconds, 0..1."""
+        share = step / self.steps
+        return min(1.0, max(share, seconds / (60 * self.budget)) if self.budget else share)
+
 
 class Stage(Protocol):
-    """A stage is a module that makes its own batches. What has `requires_grad` is trained, all else stays frozen."""
+    """A stage is a module that makes its own batches. What has `requires_grad` is trained, all else stays frozen.
+
+    `short = True` in a stage says that its sequences are of some tens of tokens.
+    """
 
     name: str
 
@@ -135,11 +145,20 @@ def optimizer_for(named: list[tuple[str, nn.Parameter]], options: FitOptions) ->
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=options.rate, betas=(0.9, options.beta2))
 
 
-def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, accelerator: Any = None) -> bool:
+def fit(
+    stage: Any,
+    options: FitOptions,
+    folder: Path,
+    *,
+    resume: bool = True,
+    accelerator: Any = None,
+    tell: Callable[[float], Any] | None = None,
+) -> bool:
     """Trains the stage into `folder` (checkpoint, log.jsonl, samples/). True when all steps are done.
 
     With `resume` an existing checkpoint is continued to the same numbers as an uninterrupted run; Ctrl-C, SIGTERM and
     the limit of minutes all leave one. At the end the stage's trained parameters hold the average where one is kept.
+    `tell` is told now and then which share of the stage is done.
     """
     accelerator = accelerator or Accelerator(mixed_precision=options.precision, cpu=not torch.cuda.is_available())
     device = accelerator.device
@@ -193,7 +212,7 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
             for part in range(options.accumulate):
                 batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
                 rng.manual_seed(((options.seed * 1_000_003 + step) * options.accumulate + part) * world + rank)
-                with accelerator.autocast():
+                with accelerator.autocast(), _attention(stage, device):
                     losses = module(batch, rng)
                 total = sum(loss for name, loss in losses.items() if not name.startswith("_"))
                 accelerator.backward(total / options.accumulate)
@@ -216,13 +235,16 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
                 }
                 row |= {name: round(value, 5) for name, value in totals.items()}
                 progress.show(step, row)
+                if tell:
+                    tell(options.share_at(step, spent + time.time() - started))
                 _write(log, board, row, step)
                 window = time.time()
             finished = _agreed(accelerator, options.budget, spent + time.time() - started)
             late = not finished and _agreed(accelerator, options.minutes, time.time() - started)
             if step % options.save_every == 0 or step == options.steps or late or finished:
                 save()
-            if main and (step % options.sample_every == 0 or step == options.steps or finished):
+            every = options.sample_every
+            if main and every and (step % every == 0 or step == options.steps or finished):
                 _write(log, board, _sample(stage, average, folder, step), step)
                 window = time.time()
             if late and step < options.steps:
@@ -241,6 +263,11 @@ def fit(stage: Any, options: FitOptions, folder: Path, *, resume: bool = True, a
             log.close()
         if board:
             board.close()
+
+
+def _attention(stage: Any, device: torch.device) -> Any:
+    """On a CPU the gradients of fused attention take longer than those of plain products where sequences are short."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" and getattr(stage, "short", False) else nullcontext()
 
 
 def _fits(state: dict[str, Any], named: list[tuple[str, nn.Parameter]], tensors: Batch, folder: Path) -> None:

@@ -32,6 +32,9 @@ class Recipe:
     aligned: bool = True  # generators learn what stands on their latents' grid, autoencoders see half of that
     sketch_steps: int = 2000  # the generators' text encoders learn alone for so many steps
     settled: float = 0.85  # share of the generators' scenes and clips of which the caption says where and when all is
+    edits: float = (
+        0.3  # share of the image generator's scenes that are edits of a picture; 0: no adapter, no such edits
+    )
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
@@ -49,6 +52,7 @@ class Recipe:
     motion_heads: int = 4
     motion_seen: int = 8  # frames of each film that the video generator is shown at once, of 16
     motion_spatial: bool = False  # train the layers that the video generator has of the image generator, too
+    motion_pictures: int = 0  # pictures in each of its batches: then these layers learn, and stay shared
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
@@ -61,10 +65,11 @@ class Recipe:
     rank: int = 32
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
     pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
+    fresh: int = 16  # media that are new in stage 1's pool in every step
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14
-    edit_strength: float | None = None
+    edit_strength: float | None = 1.0  # weight of the picture that is edited; None: edits are drawn anew
     seed: int = 0
     data: str = ""
     start: str = ""

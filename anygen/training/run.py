@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from anygen.error import DataError, RequestError
 from anygen.training.checkpoint import read_checkpoint
 from anygen.training.loop import fit
 from anygen.training.recipe import Recipe, recipe_for
+from anygen.training.rehearsal import Overall, plan
 
 DONE = "done.json"
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
@@ -50,6 +52,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, output: Path) -> None:
         self.recipe, self.output = recipe, output
+        self.overall: Overall | None = None
         self.steps: dict[str, Callable[[Path], bool]] = {
             "tokenizer": self._tokenizer,
             "llm": self._llm,
@@ -99,7 +102,15 @@ class Run:
             if not run(folder):
                 return False
             (folder / DONE).write_text(json.dumps({"step": step, "seconds": round(time.time() - started, 1)}) + "\n")
+            if self.overall:
+                self.overall.finish(step)
         return True
+
+    def say_how_long(self) -> None:
+        """Says how long each step takes on this machine, and from now on how far all of them are."""
+        tell = lambda step: print(f"rehearsing {step}", file=sys.stderr)  # noqa: E731
+        seconds = plan(self.recipe, self.output, tell)
+        self.overall = Overall(seconds, {step for step in self.steps if self.done(step)})
 
     def tokenizer(self) -> Any:
         from transformers import PreTrainedTokenizerFast
@@ -108,7 +119,8 @@ class Run:
 
     def _fit(self, stage: Any, folder: Path, step: str) -> bool:
         options = dataclasses.replace(self.recipe.fits[step], seed=self.recipe.seed)
-        return fit(stage, options, folder)
+        overall = self.overall
+        return fit(stage, options, folder, tell=(lambda share: overall.show(step, share)) if overall else None)
 
     def _tokenizer(self, folder: Path) -> bool:
         from anygen.training.tokenizer import corpus, train_tokenizer
@@ -179,6 +191,7 @@ class Run:
             looks=r.looks,
             sketch_steps=r.sketch_steps,
             settled=r.settled,
+            edits=r.edits,
         )
         if not self._fit(stage, folder, "image-generator"):
             return False
@@ -252,52 +265,22 @@ class Run:
         return True
 
     def _video_encoder(self, folder: Path) -> bool:
-        from anygen.encoders.image import ImageEncoder
-        from anygen.encoders.video import VideoTowerConfig
-        from anygen.training.video_encoder import VideoEncoderStage
+        from anygen.training.video_steps import train_encoder
 
-        image = ImageEncoder.from_pretrained(self.need("image-encoder") / "part")
-        config = VideoTowerConfig(width=image.width, joint=image.config.joint, depth=self.recipe.video_depth)
-        projector, table = None, None
-        if self.recipe.pool:
-            tokens = config.frames // config.tubelet * config.grid**2
-            projector = self._resampler("video", tokens, config.width)
-            table = load_file(self.need("llm") / "part" / "model.safetensors")["model.embed_tokens.weight"]
-        stage = VideoEncoderStage(config, image, self.tokenizer(), projector=projector, table=table)
-        if not self._fit(stage, folder, "video-encoder"):
-            return False
-        stage.encoder.save_pretrained(folder / "part")
-        if projector is not None:
-            save_file(projector.state_dict(), folder / TELLING)
-        return True
+        return train_encoder(self, folder)
 
     def _video_generator(self, folder: Path) -> bool:
-        from anygen.generators.image import ImageGenerator
-        from anygen.training.video_generator import VideoGeneratorStage
+        from anygen.training.video_steps import train_generator
 
-        r = self.recipe
-        stage = VideoGeneratorStage(
-            ImageGenerator.from_pretrained(self.need("image-generator") / "part").pipeline,
-            heads=r.motion_heads,
-            text_steps=r.video_text_steps,
-            focus=r.focus,
-            looks=r.looks,
-            settled=r.settled,
-            given=r.given,
-            seen=r.motion_seen,
-            spatial=r.motion_spatial,
-        )
-        if not self._fit(stage, folder, "video-generator"):
-            return False
-        stage.save(folder / "part")
-        return True
+        return train_generator(self, folder)
 
     def model(self, after: str | None) -> Any:
         """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
         from transformers import LlamaForCausalLM
 
+        from anygen.encoders import OWN, open_encoders
         from anygen.folder import GeneratorConfig, ModelConfig
-        from anygen.model import AnyGenModel, open_encoders
+        from anygen.model import AnyGenModel
         from anygen.training.tokenizer import SIGNALS
 
         if self.recipe.start and (after is None or not self.done(after)):
@@ -307,10 +290,10 @@ class Run:
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
-        encoders = open_encoders(self._towers())
+        encoders = open_encoders({m: (tower, OWN, {}) for m, tower in self._towers().items()})
         generators = {m: self._generator(m) for m in r.media}
         guidance = {"image": r.guidance, "audio": r.audio_guidance, "video": r.video_guidance}
-        strength = {"image": r.edit_strength, "video": r.video_strength}
+        strength = {"image": r.edit_strength if r.edits else None, "video": r.video_strength}
         config = ModelConfig(
             format=1,
             name=r.name,
@@ -348,8 +331,16 @@ class Run:
         from anygen.generators import GENERATORS
 
         lender = LENDERS.get(modality)
-        base = self.need(f"{lender}-generator") / "part" if lender else None
-        return GENERATORS[modality].from_pretrained(self.need(f"{modality}-generator") / "part", base=base)
+        base = self._generator_at(lender) if lender else None
+        return GENERATORS[modality].from_pretrained(self._generator_at(modality), base=base)
+
+    def _generator_at(self, modality: str) -> Path:
+        """Where a trained generator is: that of pictures beside that of films, where the two have learnt together."""
+        if modality == "image" and "video" in self.recipe.media:
+            together = self.need("video-generator") / "image"
+            if together.exists():
+                return together
+        return self.need(f"{modality}-generator") / "part"
 
     def _into(self, modality: str, encoder: Any) -> Any:
         """A fresh input projector: queries that become the words of a caption, or every few features one token.
@@ -460,7 +451,8 @@ class Run:
         if self._cached():
             from anygen.training.features import FeaturesStage
 
-            return self._fit_model(folder, "stage1", FeaturesStage("stage1", self.model(None), pool=self.recipe.pool))
+            stage = FeaturesStage("stage1", self.model(None), pool=self.recipe.pool, fresh=self.recipe.fresh)
+            return self._fit_model(folder, "stage1", stage)
         return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
@@ -513,14 +505,23 @@ def train(
     output: str | Path | None = None,
     resume: bool = False,
     set: Sequence[str] = (),
+    rehearse: bool = False,
 ) -> Path:
     """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
 
-    Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`.
+    Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`. With `rehearse` a
+    few batches of every step are trained first, to say how long all will take.
     """
     chosen = recipe_for(recipe, set)
     folder = Path(output or Path("runs") / chosen.name)
-    Run(chosen, folder).start(stage, resume)
+    run = Run(chosen, folder)
+    if rehearse:
+        run.say_how_long()
+    try:
+        run.start(stage, resume)
+    finally:
+        if run.overall:
+            run.overall.close()
     return folder
 
 

@@ -32,6 +32,8 @@ class StatesStage(nn.Module):
     again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them.
     """
 
+    short = True
+
     def __init__(self, name: str, model: AnyGenModel, mixture: Mapping[str, float], *, pool: int, length: int = 192):
         super().__init__()
         self.name, self.model, self.pool_size, self.length = name, model, pool, length

@@ -30,6 +30,7 @@ class VideoEncoderStage(nn.Module):
     """
 
     name = "video-encoder"
+    short = True
 
     def __init__(
         self,

@@ -17,13 +17,21 @@ from anygen.playground.projection import Projection
 from anygen.playground.reading import mentions
 from anygen.playground.watching import film_caption, film_paraphrase
 from anygen.training.footage import film_cover, moves_of
-from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels
+from anygen.training.image_generator import (
+    TIMESTEPS,
+    GeneratorSizes,
+    ImageGeneratorStage,
+    build_scheduler,
+    noise_levels,
+)
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
 
 MOMENTS = (0, FRAMES // 3, 2 * FRAMES // 3, FRAMES - 1)
 """Frames for which the text encoder tells where a thing is: the first, two in the middle, the last."""
+
+_PICTURE = "picture/"  # before what a batch has of pictures
 
 
 def build_motion_unet(unet: Any, heads: int = 4) -> Any:
@@ -80,11 +88,43 @@ def seeing(unet: Any, frames: Tensor) -> Iterator[None]:
             mark.pe = times
 
 
+def tie(motion: nn.Module, image: nn.Module) -> None:
+    """Give the motion UNet the image UNet's own parameters: what trains the one trains the other."""
+    for name, parameter in image.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        setattr(motion.get_submodule(owner), leaf, parameter)
+
+
+def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> ImageGeneratorStage:
+    """The image generator's own stage on the networks of its trained pipeline, of which only the UNet learns."""
+    config, adapter = image.unet.config, getattr(image, "adapter", None)
+    sizes = GeneratorSizes(
+        channels=tuple(config.block_out_channels),
+        layers=config.layers_per_block,
+        heads=config.attention_head_dim,
+        text_width=image.text_encoder.config.d_model,
+        length=image.tokenizer.model_max_length,
+    )
+    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
+    stage = ImageGeneratorStage(
+        *(image.vae, image.tokenizer, side, sizes),
+        text_steps=0,
+        focus=focus,
+        looks=0.0,
+        settled=settled,
+        edits=edits,
+    )
+    stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
+    stage.requires_grad_(False).unet.requires_grad_(True)
+    return stage
+
+
 class VideoGeneratorStage(nn.Module):
     """Trains motion modules and text encoder on captioned films, from a trained image generator's pipeline `image`.
 
     The autoencoder is frozen. So are the UNet's other layers, which are the image generator's own, unless `spatial`:
-    a film generator that trains them cannot share them any more.
+    a film generator that trains them alone cannot share them any more. With `pictures`, so many in every batch, it can:
+    the image generator goes on learning from them while both learn from films, and is written anew (`save_image`).
 
     Of each film `seen` frames are shown, one of each of so many equal parts, at `repeats` noise levels; in a share
     `whole` of the batches all are. In a share `given` of the batches the first frame is there without noise, and the
@@ -97,6 +137,7 @@ class VideoGeneratorStage(nn.Module):
     """
 
     name = "video-generator"
+    short = True
 
     def __init__(
         self,
@@ -115,6 +156,8 @@ class VideoGeneratorStage(nn.Module):
         seen: int = 8,
         whole: float = 0.2,
         spatial: bool = False,
+        pictures: int = 0,
+        edits: float = 0.0,
     ) -> None:
         super().__init__()
         assert FRAMES % seen == 0
@@ -126,6 +169,10 @@ class VideoGeneratorStage(nn.Module):
         self.text_encoder = copy.deepcopy(image.text_encoder).requires_grad_(True)
         self.unet = build_motion_unet(image.unet, heads)
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
+        self.pictures = pictures_of(image, focus=focus, settled=settled, edits=edits) if pictures else None
+        self.picture_count = pictures
+        if pictures:
+            tie(self.unet, image.unet)
         self.cells = int(self.unet.config.sample_size)
         self.side = self.cells * image.vae_scale_factor
         width = self.text_encoder.config.d_model
@@ -135,12 +182,9 @@ class VideoGeneratorStage(nn.Module):
 
     def to(self, *args: Any, **kwargs: Any) -> "VideoGeneratorStage":
         super().to(*args, **kwargs)
-        device = next(self.parameters()).device
-        self.projection = Projection(self.side, device)
-        if device.type == "cpu":  # the fused attention of short sequences is slow backwards there
-            from diffusers.models.attention_processor import AttnProcessor
-
-            self.unet.set_attn_processor(AttnProcessor())
+        if self.pictures is not None:
+            self.pictures.to(*args, **kwargs)
+        self.projection = Projection(self.side, next(self.parameters()).device)
         return self
 
     def train(self, mode: bool = True) -> "VideoGeneratorStage":
@@ -152,7 +196,7 @@ class VideoGeneratorStage(nn.Module):
     @property
     def lent(self) -> tuple[str, ...]:
         """The parts that stay those of the image generator."""
-        return ("vae",) if self.spatial else ("unet", "vae")
+        return ("vae",) if self.spatial and self.pictures is None else ("unet", "vae")
 
     def film(self, stream: random.Random) -> Film:
         film = sample_film(stream)
@@ -180,7 +224,8 @@ class VideoGeneratorStage(nn.Module):
         coded = self.tokenizer(
             texts, padding="max_length", truncation=True, return_tensors="pt", return_offsets_mapping=True
         )
-        return {
+        shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
+        return {f"{_PICTURE}{key}": value for key, value in shown.items()} | {
             "layers": layers,
             "grounds": grounds,
             "ids": coded["input_ids"],
@@ -217,6 +262,9 @@ class VideoGeneratorStage(nn.Module):
             predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=told).sample
         squared = (predicted.float() - (noise - latents)).square()
         losses["flow"] = (weight / weight.mean() * squared).mean()
+        if self.pictures is not None:
+            shown = {key.removeprefix(_PICTURE): value for key, value in batch.items() if key.startswith(_PICTURE)}
+            losses["picture"] = self.pictures(shown, rng)["flow"]
         return losses
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
@@ -247,6 +295,13 @@ class VideoGeneratorStage(nn.Module):
         generator = VideoGenerator(self.pipeline())
         generator.borrowed = self.lent
         generator.save_pretrained(folder)
+
+    def save_image(self, folder: Path) -> None:
+        """Writes the image generator as it has become beside films."""
+        from anygen.generators.image import ImageGenerator
+
+        assert self.pictures is not None
+        ImageGenerator(self.pictures.pipeline()).save_pretrained(folder)
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Settled held-out films from their captions: a sheet of strips, and how many of them are nearest to the film

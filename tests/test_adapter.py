@@ -1,0 +1,138 @@
+"""Pictures that are edited: the adapter that sees them, what it learns from, and the pipeline that carries it."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from anygen.generators.image import ImageGenerator
+from anygen.media import Image
+from anygen.playground.arrange import on_cells
+from anygen.playground.scene import place_of, relation_of, sample_scene
+from anygen.playground.things import SIZES
+from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+from anygen.training.image_vae import build_vae
+from anygen.training.tokenizer import train_tokenizer
+
+SIZES_OF = GeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, heads=2)
+
+
+@pytest.fixture(scope="module")
+def stage() -> ImageGeneratorStage:
+    torch.manual_seed(0)
+    return ImageGeneratorStage(build_vae(16, (8, 8), 4), train_tokenizer(700), 16, SIZES_OF, looks=0, edits=0.5)
+
+
+@pytest.fixture(scope="module")
+def generator(stage: ImageGeneratorStage, tmp_path_factory: pytest.TempPathFactory) -> ImageGenerator:
+    folder = tmp_path_factory.mktemp("adapted")
+    stage.pipeline().save_pretrained(folder)
+    return ImageGenerator.from_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image]:
+    rng = np.random.default_rng(0)
+    return [Image(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)) for _ in range(2)]
+
+
+def test_without_a_picture_the_adapter_has_no_say(generator: ImageGenerator) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    assert type(generator.pipeline).__name__ == "StableDiffusionAdapterPipeline"
+    parts = {name: part for name, part in generator.pipeline.components.items() if name != "adapter"}
+    plain = ImageGenerator(StableDiffusionPipeline(**parts, image_encoder=None, requires_safety_checker=False))
+    condition = generator.condition(["a cat", "a dog"])
+    assert generator.generate(condition, [1, 2], steps=3) == plain.generate(condition, [1, 2], steps=3)
+
+
+def test_an_edit_depends_on_the_picture_by_its_strength(generator: ImageGenerator, pictures: list[Image]) -> None:
+    condition = generator.condition(["a cat"])
+    plain = generator.generate(condition, [0], steps=3)[0].pixels.astype(int)
+
+    def edit(picture: Image, strength: float) -> Any:
+        return generator.generate(condition, [0], steps=3, source=picture, strength=strength)[0].pixels.astype(int)
+
+    whole, other, faint = edit(pictures[0], 1.0), edit(pictures[1], 1.0), edit(pictures[0], 1e-3)
+    assert (whole != other).any() and np.abs(whole - plain).mean() > 4 * np.abs(faint - plain).mean()
+    assert (generator.generate(condition, [0], steps=3)[0].pixels == plain).all()  # nothing is left behind
+    assert (generator.generate(condition, [0], steps=3, source=pictures[0])[0].pixels == plain).all()
+
+
+def test_a_row_of_edits_is_the_single_edit_and_steps_are_reported(
+    generator: ImageGenerator, pictures: list[Image]
+) -> None:
+    condition = generator.condition(["a cat", "a red car"])
+    both = generator.generate(condition, [3, 4], steps=4, source=pictures[0], strength=1.0)
+    seen: list[Any] = []
+    (single,) = generator.generate(
+        condition[1:],
+        [4],
+        steps=4,
+        source=pictures[0],
+        strength=1.0,
+        on_step=lambda step, steps, preview: seen.append((step, steps, preview())),
+    )
+    assert np.abs(single.pixels.astype(int) - both[1].pixels).max() <= 1
+    assert [step[:2] for step in seen] == [(k, 4) for k in range(1, 5)]
+    assert np.abs(single.pixels.astype(int) - seen[-1][2][0].pixels).max() <= 1
+
+
+def test_plain_diffusers_opens_the_folder_and_edits(stage: ImageGeneratorStage, tmp_path: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    stage.pipeline().save_pretrained(tmp_path)
+    pipeline = DiffusionPipeline.from_pretrained(tmp_path)
+    pipeline.set_progress_bar_config(disable=True)
+    latents = torch.zeros(1, 4, 8, 8)
+    made = pipeline("a cat", image=latents, height=16, width=16, num_inference_steps=2, output_type="latent").images
+    assert made.shape == (1, 4, 8, 8)
+
+
+def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None:
+    batch = stage.prepare(0, 32, 0)
+    given = batch["given"]
+    assert 0 < given.sum() < len(given) == 16
+    features = stage.features(batch)
+    assert features is not None and [level.shape[1:] for level in features] == [(16, 8, 8), (16, 4, 4)]
+    there = features[0].abs().sum((1, 2, 3)) > 0
+    assert there.tolist() == given.tolist() * 2  # at both noise levels, and nothing where no picture is
+    stage(batch, torch.Generator().manual_seed(0))["flow"].backward()
+    assert stage.adapter is not None
+    assert stage.adapter.adapter.conv_in.weight.grad.abs().sum() > 0
+    stage.zero_grad()
+    stage(batch | {"given": torch.zeros_like(given)}, torch.Generator().manual_seed(0))["flow"].backward()
+    assert stage.adapter.adapter.conv_in.weight.grad.abs().sum() == 0
+    stage.zero_grad()
+
+
+def test_edits_are_samples_of_the_playground(stage: ImageGeneratorStage, tmp_path: Path) -> None:
+    pairs = [stage.edited(random.Random(seed)) for seed in range(300)]
+    sources = [source for source, _ in pairs if source]
+    assert 0.4 < len(sources) / len(pairs) < 0.6
+    shared = [
+        bool({p.thing for p in source.things} & {p.thing for p in target.things})
+        for source, target in pairs
+        if source is not None
+    ]
+    assert 0.5 < sum(shared) / len(shared) < 0.97  # some are replaced, and some have nothing to do with each other
+    plain = ImageGeneratorStage(build_vae(16, (8, 8), 4), train_tokenizer(700), 16, SIZES_OF, looks=0)
+    assert plain.adapter is None and "given" not in plain.prepare(0, 8, 0)
+    assert plain.features(plain.prepare(0, 8, 0)) is None
+
+
+def test_scenes_move_to_the_nearest_cells() -> None:
+    stream = random.Random(0)
+    for _ in range(200):
+        scene = sample_scene(stream)
+        moved = on_cells(scene)
+        for before, after in zip(scene.things, moved.things, strict=True):
+            assert max(abs(before.x - after.x), abs(before.y - after.y)) <= 1 / 16 + 1e-9
+            corner = 8 * (after.x - SIZES[after.size] / 2)
+            assert moved == scene or abs(corner - round(corner)) < 1e-9
+        if scene.relation:
+            assert relation_of(*moved.things) == scene.relation
+    assert place_of(0.5, 0.5) == "middle"
