@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +20,12 @@ from anygen.training.rehearsal import Overall, plan
 
 DONE = "done.json"
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
-PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio"}
+PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio", "video": "imagebind-video"}
 """The encoders' folders in a model."""
+LENDERS = {"video": "image"}
+"""Whose generator lends a generator what its own folder does not have."""
+QUERIES = {"image": 16, "audio": 24, "video": 32}
+"""Tokens in which an input projector tells a medium: as many as its longest caption has."""
 
 
 def _captions(modality: str, count: int) -> list[str]:
@@ -30,6 +35,12 @@ def _captions(modality: str, count: int) -> list[str]:
         from anygen.training.image_vae import scenes_of
 
         return [caption(scene) for scene in scenes_of(0, count, 99)]
+    if modality == "video":
+        from anygen.playground.film import sample_film
+        from anygen.playground.watching import film_caption
+
+        stream = random.Random("film captions")
+        return [film_caption(sample_film(stream)) for _ in range(count)]
     from anygen.playground.hearing import sound_caption
     from anygen.training.audio_vae import clips_of
 
@@ -52,12 +63,14 @@ class Run:
             "audio-vae": self._audio_vae,
             "audio-vocoder": self._audio_vocoder,
             "audio-generator": self._audio_generator,
+            "video-encoder": self._video_encoder,
+            "video-generator": self._video_generator,
             "stage1": self._stage1,
             "stage2": self._stage2,
             "stage3": self._stage3,
             "model": self._model,
         }
-        left_out = {"image", "audio"} - set(recipe.media)
+        left_out = {"image", "audio", "video"} - set(recipe.media)
         self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
         if recipe.start:
             self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
@@ -110,9 +123,9 @@ class Run:
         return fit(stage, options, folder, tell=(lambda share: overall.show(step, share)) if overall else None)
 
     def _tokenizer(self, folder: Path) -> bool:
-        from anygen.training.tokenizer import train_tokenizer
+        from anygen.training.tokenizer import corpus, train_tokenizer
 
-        train_tokenizer(self.recipe.vocabulary).save_pretrained(folder)
+        train_tokenizer(self.recipe.vocabulary, corpus(media=self.recipe.media)).save_pretrained(folder)
         return True
 
     def _llm(self, folder: Path) -> bool:
@@ -251,13 +264,22 @@ class Run:
         stage.pipeline().save_pretrained(folder / "part")
         return True
 
+    def _video_encoder(self, folder: Path) -> bool:
+        from anygen.training.video_steps import train_encoder
+
+        return train_encoder(self, folder)
+
+    def _video_generator(self, folder: Path) -> bool:
+        from anygen.training.video_steps import train_generator
+
+        return train_generator(self, folder)
+
     def model(self, after: str | None) -> Any:
         """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
         from transformers import LlamaForCausalLM
 
-        from anygen.encoders import ENCODERS
+        from anygen.encoders import OWN, open_encoders
         from anygen.folder import GeneratorConfig, ModelConfig
-        from anygen.generators import GENERATORS
         from anygen.model import AnyGenModel
         from anygen.training.tokenizer import SIGNALS
 
@@ -268,10 +290,10 @@ class Run:
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
-        encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in self._towers().items()}
-        generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
-        guidance = {"image": r.guidance, "audio": r.audio_guidance}
-        strength = {"image": r.edit_strength if r.edits else None}
+        encoders = open_encoders({m: (tower, OWN, {}) for m, tower in self._towers().items()})
+        generators = {m: self._generator(m) for m in r.media}
+        guidance = {"image": r.guidance, "audio": r.audio_guidance, "video": r.video_guidance}
+        strength = {"image": r.edit_strength if r.edits else None, "video": r.video_strength}
         config = ModelConfig(
             format=1,
             name=r.name,
@@ -284,6 +306,7 @@ class Run:
                     steps=r.sampling_steps,
                     guidance=guidance[m],
                     edit_strength=strength.get(m),
+                    base=LENDERS.get(m),
                 )
                 for m in r.media
             },
@@ -302,6 +325,22 @@ class Run:
         """Where the encoders are; the text tower was trained beside the image encoder."""
         towers = {m: self.need(f"{m}-encoder") / "part" for m in self.recipe.media}
         return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
+
+    def _generator(self, modality: str) -> Any:
+        """A trained generator, with what another lends it."""
+        from anygen.generators import GENERATORS
+
+        lender = LENDERS.get(modality)
+        base = self._generator_at(lender) if lender else None
+        return GENERATORS[modality].from_pretrained(self._generator_at(modality), base=base)
+
+    def _generator_at(self, modality: str) -> Path:
+        """Where a trained generator is: that of pictures beside that of films, where the two have learnt together."""
+        if modality == "image" and "video" in self.recipe.media:
+            together = self.need("video-generator") / "image"
+            if together.exists():
+                return together
+        return self.need(f"{modality}-generator") / "part"
 
     def _into(self, modality: str, encoder: Any) -> Any:
         """A fresh input projector: queries that become the words of a caption, or every few features one token.
@@ -330,7 +369,7 @@ class Run:
             tokens_in=tokens,
             width_in=width,
             width_out=self.recipe.llm_width,
-            queries={"image": 16, "audio": 24}[modality],
+            queries=QUERIES[modality],
             width=self.recipe.projector_width,
             heads=4,
             layers=3,
