@@ -108,6 +108,12 @@ def test_avi_is_read() -> None:
     assert (video.fps, video.audio, seen(video)) == (8, None, list(range(6)))
 
 
+def test_a_title_in_another_encoding_does_not_matter() -> None:
+    data = film().encode()
+    assert data.count(b"VideoHandler") == 1
+    assert Video(data.replace(b"VideoHandler", b"Vid\xe9oHandler")) == Video(data)
+
+
 def test_odd_sides_are_padded() -> None:
     assert Video(film(2, 31, 47).encode()).frames.shape == (2, 32, 48, 3)
 
@@ -152,7 +158,7 @@ def test_value_is_equal_by_content_and_describes_itself() -> None:
 
 
 @settings(max_examples=25)
-@given(st.binary(min_size=1, max_size=60), st.sampled_from([".mp4", ".gif"]), st.integers(0, 1200))
+@given(st.binary(min_size=1, max_size=60), st.sampled_from([".mp4", ".gif", ".webm"]), st.integers(0, 2400))
 def test_damaged_bytes_give_film_or_a_media_error(noise: bytes, suffix: str, at: int) -> None:
     whole = FILES[suffix]
     try:
@@ -161,7 +167,7 @@ def test_damaged_bytes_give_film_or_a_media_error(noise: bytes, suffix: str, at:
         assert "\n" not in str(error)
 
 
-FILES = {suffix: film(3).encode(suffix) for suffix in (".mp4", ".gif")}
+FILES = {suffix: film(3, audio=beep()).encode(suffix) for suffix in (".mp4", ".gif", ".webm")}
 
 
 @pytest.mark.parametrize(
@@ -176,6 +182,7 @@ FILES = {suffix: film(3).encode(suffix) for suffix in (".mp4", ".gif")}
         (b"", None, "is empty"),
         (b"#EXTM3U\n/etc/passwd\n", None, "use mp4, webm, gif, mov or avi"),
         (FILES[".mp4"][:300], None, "damaged"),
+        (FILES[".mp4"].replace(b"avc1", b"none"), None, "unknown codec: its video cannot be decoded"),
         (FILES[".gif"][:30], None, "damaged"),
         (beep().encode(), None, "has no picture in it: pass it as Audio"),
         (FILES[".mp4"], 25, "fps=25 was asked for, but the video has 8"),

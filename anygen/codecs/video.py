@@ -36,7 +36,7 @@ def read(
     with container.opened(file, name) as opened:
         if not opened.streams.video:
             raise MediaError(f"{name} has no picture in it{': pass it as Audio' if opened.streams.audio else ''}")
-        stream = opened.streams.video[0]
+        stream = container.decodable(opened.streams.video[0], name)
         _check_size(stream.height or 0, stream.width or 0, name)
         rate = _rate(stream)
         sampler = Sampler(_wanted(fps, rate), _seconds(opened, stream), first)
