@@ -212,6 +212,16 @@ def test_a_variable_rate_is_sampled_by_time(kind: str, codec_: str) -> None:
         assert shown == sum(begin <= time + 1e-3 for begin in times) - 1
 
 
+def test_the_rate_of_a_film_that_does_not_say_it_is_measured() -> None:
+    """As browsers record: at irregular times, and all that the file says is that they are in milliseconds."""
+    times = [0, 0.084, 0.189, 0.316, 0.359, 0.5, 0.61, 0.7]
+    video = Video(coded(greys(8), times, fps=1000, codec="libvpx-vp9", kind="webm"))
+    assert video.fps == pytest.approx(10) and video.seconds == pytest.approx(0.7, abs=0.11)
+    for place, shown in enumerate(seen(video)):
+        assert shown == sum(begin <= (place + 0.5) / video.fps + 1e-3 for begin in times) - 1
+    assert seen(Video(coded(greys(1), fps=1000, codec="libvpx-vp9", kind="webm"))) == [0]
+
+
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 33, 100, 255])
 @pytest.mark.parametrize("told", [None, 0.2, 1.0])
 def test_a_film_that_does_not_say_how_long_it_is_gets_sparser(
@@ -355,8 +365,9 @@ def test_a_contact_sheet_shows_frames_times_and_sound() -> None:
     drawn = (np.abs(first - (64, 92, 158)).sum(-1) == 0).sum(0)
     assert drawn[6:196].max() <= 2 < 20 < drawn[204:388].min()  # of the first row's second the tone fills the half
     assert Video(greys(1), fps=1).plot().pixels.shape[1] == 1024
-    with pytest.raises(MediaError, match="a sheet of 0 columns"):
-        loud.plot(columns=0)
+    for wrong in ({"columns": 0}, {"columns": 9, "width": 200}, {"width": 9000}):
+        with pytest.raises(MediaError, match=r"a sheet of \d columns on \d+ pixels"):
+            loud.plot(**wrong)
 
 
 def test_a_page_shows_small_films_large_and_silent_ones_by_themselves() -> None:
