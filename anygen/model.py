@@ -128,8 +128,14 @@ class AnyGenModel(nn.Module):
                 raise RequestError(
                     f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
                 )
-            place = locate(self.folder, self.config.generators[modality].path)
-            generator = GENERATORS[modality].from_pretrained(place, device=self.device, dtype=self.dtype)
+            options = self.config.generators[modality]
+            lender = self.config.generators[options.base].path if options.base else None
+            generator = GENERATORS[modality].from_pretrained(
+                locate(self.folder, options.path),
+                device=self.device,
+                dtype=self.dtype,
+                base=locate(self.folder, lender) if lender else None,
+            )
             if modality in self.output_projectors:
                 made = self.output_projectors[modality].config
                 if generator.condition_shape != (made.length, made.width_out):
@@ -292,16 +298,12 @@ class AnyGenModel(nn.Module):
         tokenizer, llm = load_llm(locate(folder, config.llm), device, dtype)
         if (folder / "adapters").is_dir():
             llm = merge_adapter(llm, folder / "adapters")
-        encoders = {}
-        for modality, where in config.encoders.items():
-            if modality not in ENCODERS:
-                raise ModelError(f"no encoder class for {modality!r}; there are {', '.join(ENCODERS)}")
-            encoders[modality] = ENCODERS[modality].from_pretrained(locate(folder, where), device=device, dtype=dtype)
+        places = {modality: locate(folder, where) for modality, where in config.encoders.items()}
         model = cls(
             config,
             tokenizer,
             llm,
-            encoders,
+            open_encoders(places, device, dtype),
             load_projectors(INPUT_PROJECTORS, folder / "input_projectors", device, dtype),
             load_projectors(OUTPUT_PROJECTORS, folder / "output_projectors", device, dtype),
             folder=folder,
@@ -341,6 +343,10 @@ class AnyGenModel(nn.Module):
             if not is_local(options.path):
                 continue
             if modality in self.generators:
+                lacks = getattr(self.generators[modality], "borrowed", ())
+                if bool(lacks) != (options.base is not None):
+                    said, does = f"base is {options.base!r}", ", ".join(lacks) or "nothing"
+                    raise ModelError(f"generators.{modality}: {said}, but the generator borrows {does}")
                 self.generators[modality].save_pretrained(part / options.path)
             elif self.folder is not None:
                 shutil.copytree(self.folder / options.path, part / options.path)
@@ -355,6 +361,22 @@ class AnyGenModel(nn.Module):
         else:
             part.rename(folder)
         return folder
+
+
+def open_encoders(
+    places: Mapping[str, Path], device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> dict[str, nn.Module]:
+    """The encoders in these folders, by modality; those that stand on another come last, and share it."""
+    for modality in places:
+        if modality not in ENCODERS:
+            raise ModelError(f"no encoder class for {modality!r}; there are {', '.join(ENCODERS)}")
+    found: dict[str, nn.Module] = {}
+    for modality in sorted(places, key=lambda modality: ENCODERS[modality].base is not None):
+        tower = ENCODERS[modality]
+        found[modality] = tower.from_pretrained(
+            places[modality], device=device, dtype=dtype, base=found.get(tower.base or "")
+        )
+    return {modality: found[modality] for modality in places}
 
 
 def positions(attention_mask: Tensor) -> Tensor:

@@ -4,5 +4,11 @@ from anygen.encoders.audio import AudioEncoder
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import Tower
 from anygen.encoders.text import TextEncoder
+from anygen.encoders.video import VideoEncoder
 
-ENCODERS: dict[str, type[Tower]] = {"text": TextEncoder, "image": ImageEncoder, "audio": AudioEncoder}
+ENCODERS: dict[str, type[Tower]] = {
+    "text": TextEncoder,
+    "image": ImageEncoder,
+    "audio": AudioEncoder,
+    "video": VideoEncoder,
+}

@@ -34,9 +34,7 @@ class FrameGenerator(DiffusionGenerator):
     @torch.no_grad()
     def condition(self, texts: Sequence[str]) -> Tensor:
         """What the pipeline's own text encoder makes of `texts`: [batch, length, width]."""
-        prompt, *_ = self.pipeline.encode_prompt(
-            list(texts), self.device, 1, False
-        )
+        prompt, *_ = self.pipeline.encode_prompt(list(texts), self.device, 1, False)
         return prompt
 
     @torch.no_grad()

@@ -90,7 +90,7 @@ class VideoGenerator(FrameGenerator):
 
     @torch.no_grad()
     def encode(self, media: Tensor) -> Tensor:
-        """Films [batch, frames, 3, height, width], uint8 or float in -1..1, to latents [batch, channels, frames, ...]."""
+        """Films [batch, frames, 3, height, width], uint8 or in -1..1, to latents [batch, channels, frames, ...]."""
         return self._latents(media.flatten(0, 1)).unflatten(0, media.shape[:2]).transpose(1, 2)
 
     @torch.no_grad()

@@ -25,8 +25,12 @@ from anygen.playground.scene import VARIANTS, Placed, Scene, relation_of
 from anygen.playground.sound import EVENT, INDEX, PITCHES, RATE, sound_of
 from anygen.playground.sound import VARIANTS as RECORDINGS
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
+from anygen.playground.things import INDEX as THING_INDEX
 
-__all__ = ["FPS", "FRAMES", "Actor", "Director", "Film", "is_heldout", "sample_film", "settle", "soundtrack"]
+__all__ = [
+    *("CAMERAS", "FPS", "FRAMES", "KINDS", "Actor", "Director", "Film", "can_get_dark", "is_heldout", "sample_film"),
+    *("scene_at", "settle", "soundtrack", "suits", "upright"),
+]
 
 KINDS = ("one", "beside", "together", "then")
 """One thing moves; one moves and another stands still; two move at the same time; one moves and then the other."""
@@ -243,6 +247,13 @@ class Director:
         else:
             made = self.one(*first, film.backdrop)
         return replace(made, camera=film.camera, dusk=film.dusk)
+
+
+def upright(film: Film) -> Film:
+    """The one of a film's two captions that is told of it: of two that move together, the table's first is first."""
+    if film.kind != "together":
+        return film
+    return replace(film, actors=tuple(sorted(film.actors, key=lambda actor: THING_INDEX[actor.thing])))
 
 
 def settle(film: Film) -> Film:

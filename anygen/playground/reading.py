@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anygen.playground.clip import Clip
+from anygen.playground.film import Film
 from anygen.playground.hearing import parse_sound, sound_facts
 from anygen.playground.scene import Scene, place_of
 from anygen.playground.things import SIZES, THINGS
+from anygen.playground.watching import film_facts, parse_film
 from anygen.playground.word import (
     BACKDROP_WORDS,
     INVERSE,
@@ -219,8 +221,8 @@ def answer_right(answer: str, facts: dict) -> bool:
     """Whether an answer is right: strict about content, tolerant of case, punctuation and articles.
 
     `facts` are those of a sampled chat: `accept` lists the right answers, `unknown` is a name that must be
-    declined, `unheard` one whose sound must be; otherwise the answer is read as a caption of `target`, `scene` or
-    `clip`.
+    declined, `unheard` one whose sound must be; otherwise the answer is read as a caption of `target`, `scene`,
+    `clip` or `film`.
     """
     if "unknown" in facts:
         return unknown_right(answer, facts["unknown"])
@@ -228,7 +230,10 @@ def answer_right(answer: str, facts: dict) -> bool:
         return unheard_right(answer, facts["unheard"])
     if "accept" in facts:
         return plain(answer) in {plain(text) for text in facts["accept"]}
-    wanted = facts.get("target") or facts.get("scene") or facts["clip"]
+    wanted = facts.get("target") or facts.get("scene") or facts.get("clip") or facts["film"]
+    if isinstance(wanted, Film):
+        seen = parse_film(answer)
+        return seen is not None and seen.agrees(film_facts(wanted))
     if isinstance(wanted, Clip):
         heard = parse_sound(answer)
         return heard is not None and heard.agrees(sound_facts(wanted))

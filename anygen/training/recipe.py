@@ -42,6 +42,16 @@ class Recipe:
     audio_text_steps: int | None = None
     audio_depth: int = 4
     audio_guidance: float = 2.5
+    video_depth: int = 2  # blocks in which the video encoder's features see each other
+    video_text_steps: int | None = None
+    video_guidance: float = 2.5
+    video_strength: float | None = 1.0  # how far a picture that is animated may be left; none: it cannot be
+    motion_heads: int = 4
+    motion_seen: int = 8  # frames of each film that the video generator is shown at once, of 16
+    motion_spatial: bool = (
+        False  # the video generator trains the image generator's layers, too, and shares them no more
+    )
+    given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
     llm_width: int = 192
@@ -72,6 +82,8 @@ _NIGHT = {
     "audio-vae": FitOptions(steps=10000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
     "audio-vocoder": FitOptions(steps=10000, batch=8, rate=1e-3, ema=0.999, clip=5.0),
     "audio-generator": FitOptions(steps=15000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
+    "video-encoder": FitOptions(steps=4000, batch=16, rate=1.2e-3, ema=0.998, weight_decay=0.05),
+    "video-generator": FitOptions(steps=12000, batch=8, rate=8e-4, ema=0.999, save_every=250, sample_every=2000),
     "stage1": FitOptions(steps=6000, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
     "stage2": FitOptions(steps=4000, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
     "stage3": FitOptions(steps=6000, batch=8, rate=1e-3, ema=0.998, warmup=100),
@@ -117,6 +129,20 @@ _GPU = {
         steps=30000,
         batch=256,
         rate=6e-4,
+        ema=0.9995,
+        warmup=500,
+        workers=12,
+        log_every=200,
+        sample_every=10000,
+        save_every=5000,
+    ),
+    "video-encoder": FitOptions(
+        steps=6000, batch=128, rate=1e-3, ema=0.999, weight_decay=0.05, workers=12, warmup=500, log_every=200
+    ),
+    "video-generator": FitOptions(
+        steps=40000,
+        batch=64,
+        rate=5e-4,
         ema=0.9995,
         warmup=500,
         workers=12,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import random
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,8 +18,12 @@ from anygen.training.recipe import Recipe, recipe_for
 
 DONE = "done.json"
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
-PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio"}
+PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio", "video": "imagebind-video"}
 """The encoders' folders in a model."""
+LENDERS = {"video": "image"}
+"""Whose generator lends a generator what its own folder does not have."""
+QUERIES = {"image": 16, "audio": 24, "video": 32}
+"""Tokens in which an input projector tells a medium: as many as its longest caption has."""
 
 
 def _captions(modality: str, count: int) -> list[str]:
@@ -28,6 +33,12 @@ def _captions(modality: str, count: int) -> list[str]:
         from anygen.training.image_vae import scenes_of
 
         return [caption(scene) for scene in scenes_of(0, count, 99)]
+    if modality == "video":
+        from anygen.playground.film import sample_film
+        from anygen.playground.watching import film_caption
+
+        stream = random.Random("film captions")
+        return [film_caption(sample_film(stream)) for _ in range(count)]
     from anygen.playground.hearing import sound_caption
     from anygen.training.audio_vae import clips_of
 
@@ -49,12 +60,14 @@ class Run:
             "audio-vae": self._audio_vae,
             "audio-vocoder": self._audio_vocoder,
             "audio-generator": self._audio_generator,
+            "video-encoder": self._video_encoder,
+            "video-generator": self._video_generator,
             "stage1": self._stage1,
             "stage2": self._stage2,
             "stage3": self._stage3,
             "model": self._model,
         }
-        left_out = {"image", "audio"} - set(recipe.media)
+        left_out = {"image", "audio", "video"} - set(recipe.media)
         self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
         if recipe.start:
             self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
@@ -238,14 +251,53 @@ class Run:
         stage.pipeline().save_pretrained(folder / "part")
         return True
 
+    def _video_encoder(self, folder: Path) -> bool:
+        from anygen.encoders.image import ImageEncoder
+        from anygen.encoders.video import VideoTowerConfig
+        from anygen.training.video_encoder import VideoEncoderStage
+
+        image = ImageEncoder.from_pretrained(self.need("image-encoder") / "part")
+        config = VideoTowerConfig(width=image.width, joint=image.config.joint, depth=self.recipe.video_depth)
+        projector, table = None, None
+        if self.recipe.pool:
+            tokens = config.frames // config.tubelet * config.grid**2
+            projector = self._resampler("video", tokens, config.width)
+            table = load_file(self.need("llm") / "part" / "model.safetensors")["model.embed_tokens.weight"]
+        stage = VideoEncoderStage(config, image, self.tokenizer(), projector=projector, table=table)
+        if not self._fit(stage, folder, "video-encoder"):
+            return False
+        stage.encoder.save_pretrained(folder / "part")
+        if projector is not None:
+            save_file(projector.state_dict(), folder / TELLING)
+        return True
+
+    def _video_generator(self, folder: Path) -> bool:
+        from anygen.generators.image import ImageGenerator
+        from anygen.training.video_generator import VideoGeneratorStage
+
+        r = self.recipe
+        stage = VideoGeneratorStage(
+            ImageGenerator.from_pretrained(self.need("image-generator") / "part").pipeline,
+            heads=r.motion_heads,
+            text_steps=r.video_text_steps,
+            focus=r.focus,
+            looks=r.looks,
+            settled=r.settled,
+            given=r.given,
+            seen=r.motion_seen,
+            spatial=r.motion_spatial,
+        )
+        if not self._fit(stage, folder, "video-generator"):
+            return False
+        stage.save(folder / "part")
+        return True
+
     def model(self, after: str | None) -> Any:
         """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
         from transformers import LlamaForCausalLM
 
-        from anygen.encoders import ENCODERS
         from anygen.folder import GeneratorConfig, ModelConfig
-        from anygen.generators import GENERATORS
-        from anygen.model import AnyGenModel
+        from anygen.model import AnyGenModel, open_encoders
         from anygen.training.tokenizer import SIGNALS
 
         if self.recipe.start and (after is None or not self.done(after)):
@@ -255,10 +307,10 @@ class Run:
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
-        encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in self._towers().items()}
-        generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
-        guidance = {"image": r.guidance, "audio": r.audio_guidance}
-        strength = {"image": r.edit_strength}
+        encoders = open_encoders(self._towers())
+        generators = {m: self._generator(m) for m in r.media}
+        guidance = {"image": r.guidance, "audio": r.audio_guidance, "video": r.video_guidance}
+        strength = {"image": r.edit_strength, "video": r.video_strength}
         config = ModelConfig(
             format=1,
             name=r.name,
@@ -271,6 +323,7 @@ class Run:
                     steps=r.sampling_steps,
                     guidance=guidance[m],
                     edit_strength=strength.get(m),
+                    base=LENDERS.get(m),
                 )
                 for m in r.media
             },
@@ -289,6 +342,14 @@ class Run:
         """Where the encoders are; the text tower was trained beside the image encoder."""
         towers = {m: self.need(f"{m}-encoder") / "part" for m in self.recipe.media}
         return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
+
+    def _generator(self, modality: str) -> Any:
+        """A trained generator, with what another lends it."""
+        from anygen.generators import GENERATORS
+
+        lender = LENDERS.get(modality)
+        base = self.need(f"{lender}-generator") / "part" if lender else None
+        return GENERATORS[modality].from_pretrained(self.need(f"{modality}-generator") / "part", base=base)
 
     def _into(self, modality: str, encoder: Any) -> Any:
         """A fresh input projector: queries that become the words of a caption, or every few features one token.
@@ -317,7 +378,7 @@ class Run:
             tokens_in=tokens,
             width_in=width,
             width_out=self.recipe.llm_width,
-            queries={"image": 16, "audio": 24}[modality],
+            queries=QUERIES[modality],
             width=self.recipe.projector_width,
             heads=4,
             layers=3,
