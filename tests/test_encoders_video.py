@@ -55,7 +55,7 @@ def test_features_have_their_shape(trained: VideoEncoder) -> None:
 
 @torch.no_grad()
 def test_untrained_it_is_the_image_encoder_averaged(encoder: VideoEncoder, image: ImageEncoder) -> None:
-    """Of a picture that stands still each tubelet has the picture's features, four patches as one, and its embedding."""
+    """Of a picture that stands still each tubelet has its features, four patches as one; the embedding is its own."""
     picture = image.prepare(Image(film(1).frames[0]))[None]
     still = picture[:, None].expand(-1, 8, -1, -1, -1)
     pooled = image(picture).view(1, 2, 2, 2, 2, 16).mean((2, 4)).view(1, 4, 16)

@@ -70,10 +70,10 @@ class Temporal(nn.Module):
 
 
 class VideoEncoder(Tower):
-    """ImageBind's way with films, tubelets of two frames, on the image encoder's weights (arXiv 2305.05665, 3.2).
+    """ImageBind's way with films, tubelets of frames, on the image encoder's own weights (arXiv 2305.05665, 3.2).
 
-    Input: any film; output: `tokens` features of `width`, tubelet by tubelet. Only what comes after the image encoder is
-    stored with it; the image encoder is the model's, given as `base`.
+    Input: any film; output: `tokens` features of `width`, tubelet by tubelet. Only what comes after the image encoder
+    is stored with it; the image encoder is the model's, given as `base`.
     """
 
     config_type = VideoTowerConfig

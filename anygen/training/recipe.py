@@ -48,9 +48,7 @@ class Recipe:
     video_strength: float | None = 1.0  # how far a picture that is animated may be left; none: it cannot be
     motion_heads: int = 4
     motion_seen: int = 8  # frames of each film that the video generator is shown at once, of 16
-    motion_spatial: bool = (
-        False  # the video generator trains the image generator's layers, too, and shares them no more
-    )
+    motion_spatial: bool = False  # train the layers that the video generator has of the image generator, too
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5

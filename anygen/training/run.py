@@ -111,9 +111,9 @@ class Run:
         return fit(stage, options, folder)
 
     def _tokenizer(self, folder: Path) -> bool:
-        from anygen.training.tokenizer import train_tokenizer
+        from anygen.training.tokenizer import corpus, train_tokenizer
 
-        train_tokenizer(self.recipe.vocabulary).save_pretrained(folder)
+        train_tokenizer(self.recipe.vocabulary, corpus(media=self.recipe.media)).save_pretrained(folder)
         return True
 
     def _llm(self, folder: Path) -> bool:

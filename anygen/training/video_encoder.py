@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.video import VideoEncoder, VideoTowerConfig
-from anygen.playground.film import Film, sample_film, settle
+from anygen.playground.film import Film, sample_film, settle, upright
 from anygen.playground.motion import FRAMES, MOTIONS
 from anygen.playground.projection import Projection
 from anygen.playground.things import THINGS
@@ -74,7 +74,7 @@ class VideoEncoderStage(nn.Module):
     def words(self, films: list[Film]) -> Tensor:
         """What the projector shall say of them: [films, tokens]."""
         assert self.telling and self.projector
-        return self.telling.words([film_caption(film) for film in films], self.projector.tokens)
+        return self.telling.words([film_caption(upright(film)) for film in films], self.projector.tokens)
 
     def pictures(self, layers: Tensor, grounds: Tensor) -> Tensor:
         """The frozen image encoder's states of the frames: [films, frames, 1 + patches, width]."""

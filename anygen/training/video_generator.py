@@ -103,7 +103,7 @@ class VideoGeneratorStage(nn.Module):
         image: Any,
         *,
         heads: int = 4,
-        length: int = 32,
+        length: int = 40,
         repeats: int = 2,
         plain: float = 0.7,
         text_steps: int | None = None,
