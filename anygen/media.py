@@ -346,6 +346,17 @@ Value = Text | Image | Audio | Video
 MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
 
 
+def sounds(path: str | Path) -> bool:
+    """Whether the file of a film has a sound track; it is not decoded, and one that cannot be read has none."""
+    from anygen.codecs import container
+
+    try:
+        with files.opened(Path(path), "video") as (file, name):
+            return container.has_sound(file, name)
+    except MediaError:
+        return False
+
+
 def data_url(value: Value) -> str:
     """The value as a data: URL (png, wav, mp4)."""
     return f"data:{value.mime};base64,{base64.b64encode(value.encode(value.suffix)).decode()}"
