@@ -377,9 +377,11 @@ class Engine:
             film = last if isinstance(last, Draft) and last.awaits else None
             draft[len(draft) - (film is not None) :] = [drafted(move, film)]
         if move.token is not None:
-            if not draft or not isinstance(draft[-1], TextStream):
-                draft.append(TextStream(self.model.tokenizer))
-            draft[-1].push(move.token)
+            text = draft[-1] if draft else None
+            if not isinstance(text, TextStream):
+                text = TextStream(self.model.tokenizer)
+                draft.append(text)
+            text.push(move.token)
 
     def _make_batch(
         self, batch: Sequence[Asked], drafts: Sequence[Sequence[TextStream | Draft]]

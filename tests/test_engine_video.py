@@ -52,7 +52,10 @@ def dictate(patch: pytest.MonkeyPatch, engine: Engine, *said: str) -> None:
     patch.setattr(Grammar, "choose", lambda *args, **options: next(script))
 
 
-FILM = {"to": ("video", "audio"), "max_new_tokens": 3}  # after three tokens what is missing comes, in this order
+FILM: dict[str, Any] = {
+    "to": ("video", "audio"),
+    "max_new_tokens": 3,
+}  # after three tokens what is missing comes, in this order
 
 
 def test_it_watches_and_films(engine: Engine) -> None:

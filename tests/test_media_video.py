@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def beep(rate: int = 16000, channels: int = 1) -> Audio:
     return Audio(np.tile(0.8 * np.sin(2 * np.pi * 300 * times) * (times >= 0.5), (channels, 1)), rate)
 
 
-def coded(frames: np.ndarray, times: Any = None, fps: int = 8, codec: str = "libx264", kind: str = "mp4") -> bytes:
+def coded(
+    frames: np.ndarray, times: Any = None, fps: int | Fraction = 8, codec: str = "libx264", kind: str = "mp4"
+) -> bytes:
     """A film as another program may have written it: frame k is shown from `times[k]` seconds on."""
     out = io.BytesIO()
     with av.open(out, "w", format=kind) as container:
@@ -229,10 +232,11 @@ def test_a_film_that_does_not_say_how_long_it_is_gets_sparser(
 ) -> None:
     monkeypatch.setattr(codec, "MAX_FRAMES", 16)
     sampler = codec.Sampler(8, None if told is None else told * count / 8)
+    grey = partial(np.full, (1, 1, 3), dtype=np.uint8)
     for index in range(count - 1):
-        sampler.show((index + 1) / 8, lambda index=index: np.full((1, 1, 3), index, np.uint8))
+        sampler.show((index + 1) / 8, partial(grey, index))
         assert len(sampler.frames) <= 16
-    frames, fps = sampler.film(count / 8, lambda: np.full((1, 1, 3), count - 1, np.uint8))
+    frames, fps = sampler.film(count / 8, partial(grey, count - 1))
     step = round(8 / fps)
     assert step in (1, 2, 4, 8, 16, 32) and abs(len(frames) * step - count) <= step / 2 and len(frames) > count / 32
     assert (np.diff(frames[:, 0, 0, 0].astype(int)) == step).all() and frames[0, 0, 0, 0] < step
