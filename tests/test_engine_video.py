@@ -16,7 +16,7 @@ from anygen.engine import Engine
 from anygen.error import RequestError
 from anygen.media import Audio, Image, Message, Text, Video, messages
 from anygen.request import Event, Options, edit_source
-from anygen.signals import Grammar
+from anygen.signals import Grammar, State
 from anygen.testing import tiny_model
 
 
@@ -276,6 +276,21 @@ def test_a_picture_is_animated_and_a_film_is_no_source(engine: Engine, monkeypat
     assert edit_source("auto", (*past, *user(film(), Text("Look."))), user(Text("Make it night."))) is None
     assert edit_source("auto", (*past, *user(film())), user(Text("Let the first picture move."))) == picture
     assert edit_source(True, past, user(film(), Text("Move."))) == picture
+
+
+def test_films_are_timed_where_there_are_any(
+    engine: Engine, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = engine.model.vocabulary
+
+    def curt(grammar: Grammar, state: State, *rest: Any) -> int:
+        missing = grammar.missing(state)
+        return vocabulary.spans[missing[0]].open if missing else vocabulary.end
+
+    monkeypatch.setattr(Grammar, "choose", curt)
+    assert main(["bench", "--model", str(folder), "--repeats", "1", "--processes", "0", "--json"]) == 0
+    (row,) = [row for row in json.loads(capsys.readouterr().out) if row["work"] == "one film, engine loaded"]
+    assert row["target"] == 8 and row["ours"]["n"] == 1
 
 
 def test_events_say_in_which_order(engine: Engine) -> None:
