@@ -17,7 +17,7 @@ from anygen.encoders import open_encoder
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
-from anygen.generators import GENERATORS
+from anygen.generators import open_generator
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
 from anygen.signals import MEDIA, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
@@ -128,8 +128,9 @@ class AnyGenModel(nn.Module):
                 raise RequestError(
                     f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
                 )
-            place = locate(self.folder, self.config.generators[modality].path)
-            generator = GENERATORS[modality].from_pretrained(place, device=self.device, dtype=self.dtype)
+            which = self.config.generators[modality]
+            place = locate(self.folder, which.path)
+            generator = open_generator(modality, place, self.device, self.dtype, options=which.options)
             if modality in self.output_projectors:
                 made = self.output_projectors[modality].config
                 if generator.condition_shape != (made.length, made.width_out):
