@@ -130,7 +130,7 @@ class PipelineGenerator(DiffusionGenerator):
             null = self.null_condition(len(condition)).to(self.device, self.dtype)
             made |= self.contract.given(self.pipeline, null, "negative_")
         made |= self._sizes()
-        made |= {"num_inference_steps": steps, "guidance_scale": guidance, "output_type": "pt"}
+        made |= {"num_inference_steps": steps, "guidance_scale": self.contract.scale(guidance), "output_type": "pt"}
         made["generator"] = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
         if "negative_prompt" in self._calls and self._calls["negative_prompt"].default == "":
             made["negative_prompt"] = None  # else it stands against the embeddings

@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PADDING = 0.05  # a row that is shorter than this share of the longest is padding
+# where a network says how wide the states of a text are; the first that it has
 WIDTHS = (
-    "cross_attention_dim",
-    "joint_attention_dim",
     "caption_channels",
+    "joint_attention_dim",
     "text_dim",
     "text_embed_dim",
     "cap_feat_dim",
+    "cross_attention_input_dim",
+    "cross_attention_dim",
 )
 
 
@@ -44,6 +46,10 @@ class Contract(ABC):
     def shape(self, pipeline: Any) -> tuple[int, int]:
         """Length and width of a condition."""
         return self.rows(pipeline), width_of(pipeline)
+
+    def scale(self, guidance: float) -> float:
+        """What the pipeline calls the guidance that is null + guidance * (condition - null), at 1 or less none."""
+        return guidance
 
     @abstractmethod
     def tell(self, pipeline: Any, texts: Sequence[str]) -> Tensor:
@@ -128,6 +134,9 @@ class Listed(Contract):
         kept[:, 0] = True  # a text has one row at least
         return {f"{prefix}prompt_embeds": [row[keep] for row, keep in zip(condition, kept, strict=True)]}
 
+    def scale(self, guidance: float) -> float:
+        return max(0.0, guidance - 1)  # these count what is added to the condition
+
 
 class TwoStreams(Contract):
     """GPT-2's states before T5's, the narrower filled up with zeros: AudioLDM2."""
@@ -205,7 +214,7 @@ def _encode(pipeline: Any, texts: Sequence[str], rows: int) -> Any:
     """`encode_prompt` without guidance, whichever keywords it has."""
     known = inspect.signature(pipeline.encode_prompt).parameters
     more = {"device": pipeline.device, "do_classifier_free_guidance": False, "max_sequence_length": rows}
-    more |= {"prompt_2": None, "prompt_3": None, "clip_skip": None}
+    more |= {"prompt_2": None, "prompt_3": None, "num_images_per_prompt": 1}
     if isinstance(pipeline_length := known.get("max_sequence_length"), inspect.Parameter):
         fixed = "StableDiffusion3" in type(pipeline).__name__  # of its two streams only T5's is meant
         more["max_sequence_length"] = pipeline_length.default if fixed else rows
