@@ -33,6 +33,7 @@ class GeneratorConfig:
     guidance: float
     edit_strength: float | None = None
     base: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # sizes of media, of a pipeline made by others
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -108,7 +109,11 @@ class ModelConfig:
         return where if isinstance(where, EncoderConfig) else EncoderConfig(path=where, kind=OWN)
 
     def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        values = asdict(self)
+        for part in (*values["encoders"].values(), *values["generators"].values()):
+            if isinstance(part, dict) and not part["options"]:
+                del part["options"]
+        file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def is_local(where: str) -> bool:

@@ -17,7 +17,7 @@ from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
-from anygen.generators import GENERATORS
+from anygen.generators import open_generator
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
 from anygen.signals import MEDIA, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
@@ -128,13 +128,15 @@ class AnyGenModel(nn.Module):
                 raise RequestError(
                     f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
                 )
-            options = self.config.generators[modality]
-            lender = self.config.generators[options.base].path if options.base else None
-            generator = GENERATORS[modality].from_pretrained(
-                locate(self.folder, options.path),
-                device=self.device,
-                dtype=self.dtype,
+            which = self.config.generators[modality]
+            lender = self.config.generators[which.base].path if which.base else None
+            generator = open_generator(
+                modality,
+                locate(self.folder, which.path),
+                self.device,
+                self.dtype,
                 base=locate(self.folder, lender) if lender else None,
+                options=which.options,
             )
             if modality in self.output_projectors:
                 made = self.output_projectors[modality].config
