@@ -172,12 +172,16 @@ def sample_chat(
 
 
 def caption_of(part: Part) -> str:
-    """The caption of a part that is a picture or a sound."""
+    """The caption of a part that is a picture or a sound: the one that it brings along, or the canonical one."""
+    if "caption" in part:
+        return part["caption"]
     return caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
 
 
 def told_of(part: Part) -> str:
     """What is told of a picture or a sound that is given: the caption that does not depend on who made it."""
+    if "told" in part:
+        return part["told"]
     return caption(upright(part["scene"])) if part["type"] == "image" else sound_caption(upright_clip(part["clip"]))
 
 
