@@ -99,7 +99,12 @@ class Compositor:
             things = scene.things[::-1] if scene.relation == "in front of" else scene.things
             for row, placed in enumerate(things):
                 side = self.sides[placed.size]
-                layers[row, column] = self._start(placed), side, self.corner(placed.x, side), self.corner(placed.y, side)
+                layers[row, column] = (
+                    self._start(placed),
+                    side,
+                    self.corner(placed.x, side),
+                    self.corner(placed.y, side),
+                )
         ground = [BACKDROPS.index(scene.backdrop) * VARIANTS + scene.variant for scene in scenes]
         return torch.from_numpy(layers), torch.tensor(ground)
 

@@ -1,7 +1,7 @@
 """A thing of the user's own: it takes the place of things of the playground, in what is said and in what is shown."""
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,16 @@ class Concept:
     def events(self) -> dict[str, np.ndarray]:
         """Its recordings by the names that clips call them, as `Mixer` takes them."""
         return {marked(self.name, number): sound for number, sound in enumerate(self.sounds)}
+
+
+def sprites_of(concepts: Sequence[Concept]) -> dict[str, np.ndarray]:
+    """The pictures of all of them, as `Compositor` takes them."""
+    return {name: look for concept in concepts for name, look in concept.sprites().items()}
+
+
+def events_of(concepts: Sequence[Concept]) -> dict[str, np.ndarray]:
+    """The recordings of all of them, as `Mixer` takes them."""
+    return {name: event for concept in concepts for name, event in concept.events().items()}
 
 
 def marked(name: str, number: int) -> str:
@@ -162,12 +172,16 @@ def _alike(concept: Concept, stream: random.Random, others: Collection[str]) -> 
 
 
 def own_parts(
-    concept: Concept, stream: random.Random, media: Sequence[Scene | Clip], split: str = "train"
+    concept: Concept,
+    stream: random.Random,
+    media: Sequence[Scene | Clip],
+    split: str = "train",
+    caption: Callable[[Any], str] | None = None,
 ) -> list[Part] | None:
     """Scenes or clips as parts of a chat, the concept in the last of them and wherever else its like was.
 
     None where nothing in the last can be the concept, or it would not be of the split. At times another thing in it
-    becomes what the concept is most like.
+    becomes what the concept is most like. `caption` says what each is captioned (default: canonically).
     """
     names = _names(media[-1])
     swap = _own(concept, stream, _HEARD & names if isinstance(media[-1], Clip) else names)
@@ -175,6 +189,8 @@ def own_parts(
         return None
     everywhere = {name for medium in media for name in _names(medium)}
     parts = [image_part(m) if isinstance(m, Scene) else audio_part(m) for m in media]
+    if caption is not None:
+        parts = [part | {"caption": caption(medium)} for part, medium in zip(parts, media, strict=True)]
     scenes = isinstance(media[-1], Scene) and concept.like not in everywhere
     if scenes and (alike := _alike(concept, stream, everywhere - {swap.was})):
         parts = [alike.part(part) for part in parts]
@@ -211,7 +227,9 @@ def own_chat(concept: Concept, stream: random.Random, task: str, split: str = "t
         chat = sample_chat(stream, task, split)
         shown = {name for scene in scenes_of(chat) for name in _names(scene)}
         heard = {name for clip in clips_of(chat) for name in _names(clip)}
-        said = {name for m in chat.messages for p in m["content"] if p["type"] == "text" for name in mentions(p["text"])}
+        said = {
+            name for m in chat.messages for p in m["content"] if p["type"] == "text" for name in mentions(p["text"])
+        }
         there = shown | heard
         choice = there if there and stream.random() >= _ABSENT else there | said
         swap = _own(concept, stream, choice & _HEARD if task in HEARD else choice)

@@ -75,9 +75,7 @@ class Mixer:
     EVENT]; they have one recording at one pitch. All else is played as without.
     """
 
-    def __init__(
-        self, device: str | torch.device = "cpu", *, extra: Mapping[str, np.ndarray] | None = None
-    ) -> None:
+    def __init__(self, device: str | torch.device = "cpu", *, extra: Mapping[str, np.ndarray] | None = None) -> None:
         self.device = torch.device(device)
         bank, self._places = _bank()
         if extra:

@@ -99,7 +99,7 @@ def foreground(pixels: np.ndarray) -> np.ndarray:
     if (np.abs(border - colour).max(1) <= _NEAR).mean() < _FLAT:
         return whole
     near = torch.from_numpy(np.abs(pixels - colour).max(2) <= _NEAR)
-    outside = _from_border(near).numpy()
+    outside = F.max_pool2d(_from_border(near).float()[None], 3, 1, 1)[0].bool().numpy()  # a rim is of both colours
     return ~outside if _LEAST <= (~outside).mean() <= _MOST else whole
 
 
