@@ -1,4 +1,4 @@
-"""Steps of a training run: in order, each in a folder of its own, skipped when it is done, resumed when it was begun."""
+"""Steps of a training run: in order, each in its own folder, skipped when done, resumed when begun."""
 
 import dataclasses
 import json
