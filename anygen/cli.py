@@ -358,12 +358,16 @@ def train(args: argparse.Namespace) -> int:
 
 
 def train_concept(args: argparse.Namespace, own: dict[str, Any]) -> int:
-    """`anygen train concept`; prints the new model's folder."""
+    """`anygen train concept`; prints the new model's folder once it is there."""
     if own["name"] is None:
         raise RequestError("--name is missing: say what the thing is called, as in --name 'my robot'")
     from anygen.training.concept_run import train_concept as run
 
-    print(run(**own, output=args.output, stage=args.stage, resume=args.resume, set=args.set))
+    folder = run(**own, output=args.output, stage=args.stage, resume=args.resume, set=args.set)
+    if (folder / "anygen.json").exists():
+        print(folder)
+    else:
+        _say(f"{folder} is not finished; go on with --resume")
     return 0
 
 

@@ -62,9 +62,17 @@ class ConceptStage(AlignmentStage):
     """
 
     def __init__(
-        self, model: AnyGenModel, concepts: Sequence[Concept], *, rank: int = 16, own: float = 0.5, told: int = 8
+        self,
+        model: AnyGenModel,
+        concepts: Sequence[Concept],
+        *,
+        rank: int = 16,
+        own: float = 0.5,
+        told: int = 8,
+        length: int = 160,
     ) -> None:
-        super().__init__("alignment", model, STAGE_3, {"input", "output", "signals", "lora"}, rank=rank, words=0.1)
+        learns = {"input", "output", "signals", "lora"}
+        super().__init__("alignment", model, STAGE_3, learns, length=length, rank=rank, words=0.1)
         self.concept, self.earlier, self.own = concepts[0], tuple(concepts[1:]), own
         self.own_mixtures = [own_tasks(concept, self.mixture) for concept in concepts]
         kinds: dict[str, Any] = {"image": OwnSight, "audio": OwnHearing}

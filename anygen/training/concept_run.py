@@ -45,7 +45,8 @@ class ConceptRecipe:
     """How a concept is learnt. `rank` is that of all LoRA adapters, `own` the share of each batch that shows it.
 
     `keep` weighs what holds the generators' text encoders to what they said of everything else. `minutes` is the time
-    for all phases; `fits` end before their steps where it is over.
+    for all phases; `fits` end before their steps where it is over. With 0 minutes they take all their steps, however
+    long that is, and a run that was stopped goes on to the same numbers.
     """
 
     name: str
@@ -65,13 +66,11 @@ class ConceptRecipe:
 
     def __post_init__(self) -> None:
         if not 0 < self.own < 1:
+            raise RequestError(f"own={self.own} is outside of 0..1: the rest of each batch keeps what is known")
+        if self.rank < 1 or min(self.minutes, self.told, self.keep) < 0:
             raise RequestError(
-                f"own={self.own} is outside of 0..1: the rest of every batch keeps what is known already"
-            )
-        if self.minutes <= 0 or self.rank < 1 or self.told < 0 or self.keep < 0:
-            raise RequestError(
-                f"minutes ({self.minutes}) and rank ({self.rank}) are positive, "
-                f"told ({self.told}) and keep ({self.keep}) not negative"
+                f"rank ({self.rank}) is at least 1, "
+                f"minutes ({self.minutes}), told ({self.told}) and keep ({self.keep}) are not negative"
             )
 
     def timed(self, phases: Sequence[str]) -> "ConceptRecipe":

@@ -155,7 +155,7 @@ RECIPES = {
 def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     """A named recipe with `key=value` or `stage.key=value` settings over it; unknown names and keys are errors."""
     if name not in RECIPES:
-        raise RequestError(f"no recipe '{name}'; there are {', '.join(RECIPES)}")
+        raise RequestError(f"no recipe '{name}'; there are {', '.join(RECIPES)}, concept")
     recipe = RECIPES[name]
     for setting in settings:
         recipe = changed(recipe, setting)
