@@ -28,6 +28,8 @@ from anygen.training.telling import Telling
 ASKED = ("draw", "caption", "vqa", "pope")
 """What is asked of the concept in samples."""
 
+_TELLING = 0.3  # weight of telling; only directions count: after stage 3 the tokens are longer than embeddings
+
 
 class OwnSight(Sight):
     """Pictures with own things in them."""
@@ -132,9 +134,11 @@ class ConceptStage(AlignmentStage):
                 features = self.model.encoders[modality](self.senses[modality].features_of(shown)).float()
                 kept = before(features[self.count :])
             projected = self.model.project(modality, features)
-            losses |= self.telling.losses(projected[: self.count], batch[f"words/{modality}"], modality)
+            said = self.telling.losses(projected[: self.count], batch[f"words/{modality}"], modality)
+            losses[f"token_{modality}"] = _TELLING * said[f"token_{modality}"]
+            losses[f"_right_{modality}"] = said[f"_right_{modality}"]
             apart = F.mse_loss(projected[self.count :].float(), kept.float())
-            losses[f"keep_{modality}"] = apart / self.telling.table.square().mean()
+            losses[f"keep_{modality}"] = apart / kept.float().square().mean()
         return losses
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:

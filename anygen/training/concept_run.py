@@ -53,6 +53,7 @@ class ConceptRecipe:
     rank: int = 16
     own: float = 0.5
     keep: float = 1.0
+    length: int = 160  # tokens of a row of dialogues
     told: int = 8  # pictures with the concept that the input projector tells at every step of the alignment
     minutes: float = 20.0
     seed: int = 0
@@ -203,7 +204,7 @@ class ConceptRun(Steps):
         from anygen.training.concept_alignment import ConceptStage
 
         r = self.recipe
-        stage = ConceptStage(self.base(), self.concepts(), rank=r.rank, own=r.own, told=r.told)
+        stage = ConceptStage(self.base(), self.concepts(), rank=r.rank, own=r.own, told=r.told, length=r.length)
         if not self._fit(stage, folder, "alignment"):
             return False
         stage.model.llm = stage.model.llm.merge_and_unload()
