@@ -2,15 +2,18 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from anygen.error import RequestError
 from anygen.playground.compositor import Compositor
+from anygen.playground.concept import unmarked
 from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_of
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 
@@ -131,15 +134,19 @@ class Judge:
     (any thing, size and place, all tried by FFT) that best explains how the picture differs from the backdrop is taken
     out, until none explains enough. The picture is I, the backdrop C, a sprite A (premultiplied) with alpha a, and w is
     what nothing found so far covers. Before: sum w (I - C)^2; after: sum w (I - A - (1 - a) C)^2, over the sprite.
+    `extra` are more sprites to look for, as `Compositor` takes them; those of an own thing are seen as that thing.
     """
 
-    def __init__(self, size: int = 64, *, options: JudgeOptions | None = None) -> None:
+    def __init__(
+        self, size: int = 64, *, options: JudgeOptions | None = None, extra: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         self.size, self.options = size, options or JudgeOptions()
-        compositor = Compositor(size)
+        compositor = Compositor(size, extra=extra)
         bank = [compositor.backdrop(name, variant) for name in BACKDROPS for variant in range(VARIANTS)]
         self._ground = soften(torch.stack(bank).float() / 255)  # [backdrops * VARIANTS, 3, size, size]
         self._small_ground = F.adaptive_avg_pool2d(self._ground, _GROUND).flatten(2)
-        self._kinds = [(thing.name, name, compositor.sides[name]) for name in SIZES for thing in THINGS]
+        names = [*(thing.name for thing in THINGS), *(extra or ())]
+        self._kinds = [(thing, name, compositor.sides[name]) for name in SIZES for thing in names]
         sprites = []
         for thing, name, side in self._kinds:
             sprite = compositor.sprite(thing, name).float() / 255
@@ -370,7 +377,7 @@ class Judge:
     def _seen(self, item: _Found) -> Seen:
         thing, size, side = self._kinds[item.filter]
         x, y = (item.left + side / 2) / self.size, (item.top + side / 2) / self.size
-        return Seen(thing=thing, size=size, x=x, y=y, score=round(item.share, 4))
+        return Seen(thing=unmarked(thing), size=size, x=x, y=y, score=round(item.share, 4))
 
 
 def shows(verdict: Verdict, scene: Scene) -> dict[str, bool]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from anygen.error import ModelError, RequestError
-from anygen.evaluation import cells, listening, sound_cells, sound_suites
+from anygen.evaluation import cells, concept_cells, listening, sound_cells, sound_suites
 from anygen.evaluation.case import Case, Progress, Result, ask, keep, tabulate, time_cells
 from anygen.evaluation.judging import accuracy, examine
 from anygen.evaluation.metrics import caption_scores, pope, psnr, share
@@ -228,8 +228,8 @@ def _vae(engine: Any, limit: int | None, seed: int, split: str, folder: Path | N
     return {"cells": table, "seconds": {}, "measures": {"psnr": psnr_figures}}
 
 
-PARTS = sound_suites.SOUND_SUITES | {"vae": _vae}
-"""Suites that measure parts of a model, from (engine, limit, seed, split, folder)."""
+PARTS = sound_suites.SOUND_SUITES | {"vae": _vae, "concept": concept_cells.concept_suite}
+"""Suites that measure parts of a model, or what it has learnt of a user, from (engine, limit, seed, split, folder)."""
 
 ALONE = {"judge": _judge, "ear": sound_suites.ear}
 """Suites that measure the judges and need no model."""
