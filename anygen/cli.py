@@ -389,6 +389,8 @@ def evaluate(args: argparse.Namespace) -> int:
             print(f"  {name}: {value}")
     if ear := figures.get("ear"):
         print(f"  the ear itself: {ear['accuracy']:.3f} on {ear['n']} clean clips")
+    if watcher := figures.get("watcher"):
+        print(f"  the watcher itself: {watcher['accuracy']:.3f} on {watcher['n']} clean films")
     if judge := figures.get("judge"):
         print(f"  the judge itself: {judge['accuracy']:.3f} on {judge['n']} clean renders")
     return 0

@@ -240,7 +240,8 @@ class Watcher:
             return [first]
         first = self._follow(first.thing, y, canvas, self._without(free, second))
         second = self._follow(second.thing, y, canvas, self._without(free, first))
-        return [first, second] if self._seen(second).sum() >= self.options.frames else [first]
+        found = [sight for sight in (first, second) if self._seen(sight).sum() >= self.options.frames]
+        return found if len(found) == 2 else [self._follow(sight.thing, y, canvas, free) for sight in found]
 
     def _most(self, y: Tensor, canvas: Tensor, free: Tensor, but: int = -1) -> _Sight | None:
         """The thing that explains most of all frames, or None where none explains enough."""

@@ -144,10 +144,15 @@ class Director:
         half = FRAMES // 2
         times = ((0, half), (half, FRAMES)) if kind == "then" else ((0, FRAMES), (0, FRAMES))
         actors = tuple(
-            replace(self._place(*who, _BESIDE.get(who[1], "medium"), region), begin=begin, end=end)
+            replace(self._place(*who, self._size(who[1], region), region), begin=begin, end=end)
             for who, region, (begin, end) in zip((first, second), regions, times, strict=True)
         )
         return self._film(kind, actors, backdrop)
+
+    def _size(self, motion: str, region: Region) -> str:
+        """The size of a thing that is not alone; what goes up or down is small where there is less room for it."""
+        low = region[3] - region[1] == _REST
+        return "small" if low and motion in ("rises", "falls", "bounces") else _BESIDE.get(motion, "medium")
 
     def _film(self, kind: str, actors: tuple[Actor, ...], backdrop: str) -> Film:
         return Film(kind=kind, actors=actors, backdrop=backdrop, variant=self.variant)
@@ -176,7 +181,7 @@ class Director:
         x = self._between(left + across, right - across)
         y = self._between(top + down, bottom - down)
         x2, y2 = x, y
-        half, little = side / 2, 4 / 64
+        half, little = side / 2, (4 if region == _WHOLE else 1) / 64
         if motion in CROSSINGS:
             x, x2 = self._near(left + half, little), self._near(right - half, -little)
             y = y2 = self._between(top + half, bottom - half)
