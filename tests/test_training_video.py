@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
 from anygen.encoders.video import VideoEncoder, VideoTowerConfig
+from anygen.error import RequestError
 from anygen.generators.image import ImageGenerator
 from anygen.generators.video import VideoGenerator
 from anygen.media import Video
@@ -127,6 +128,8 @@ def test_what_learns_when(image: Any) -> None:
     whole(batch, rng)["flow"].backward()
     assert whole.unet.conv_in.weight.grad is not None
     assert (stage.lent, whole.lent) == (("unet", "vae"), ("vae",))
+    with pytest.raises(RequestError, match="shown 5 frames at once; a number that divides 16"):
+        VideoGeneratorStage(image, seen=5)
 
 
 def test_a_first_frame_that_is_given_is_seen_without_noise(image: Any) -> None:

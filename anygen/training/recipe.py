@@ -47,6 +47,7 @@ class Recipe:
     audio_guidance: float = 2.5
     video_depth: int = 2  # blocks in which the video encoder's features see each other
     video_text_steps: int | None = None
+    video_sketch_steps: int = 200  # few: its text encoder is that of pictures, which the UNet understands already
     video_guidance: float = 2.5
     video_strength: float | None = 1.0  # how far a picture that is animated may be left; none: it cannot be
     motion_heads: int = 4

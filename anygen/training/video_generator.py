@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anygen.error import RequestError
 from anygen.playground.film import Film, sample_film, settle
 from anygen.playground.motion import FRAMES, MOTIONS
 from anygen.playground.projection import Projection
@@ -107,7 +108,10 @@ def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> Im
     )
     side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
     stage = ImageGeneratorStage(
-        *(image.vae, image.tokenizer, side, sizes),
+        image.vae,
+        image.tokenizer,
+        side,
+        sizes,
         text_steps=0,
         focus=focus,
         looks=0.0,
@@ -160,7 +164,10 @@ class VideoGeneratorStage(nn.Module):
         edits: float = 0.0,
     ) -> None:
         super().__init__()
-        assert FRAMES % seen == 0
+        if seen < 1 or FRAMES % seen:
+            raise RequestError(
+                f"a video generator is shown {seen} frames at once; a number that divides {FRAMES} is needed"
+            )
         self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
         self.focus, self.looks_weight, self.sketch_steps = focus, looks, sketch_steps
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial

@@ -45,6 +45,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         text_steps=r.video_text_steps,
         focus=r.focus,
         looks=r.looks,
+        sketch_steps=r.video_sketch_steps,
         settled=r.settled,
         given=r.given,
         seen=r.motion_seen,
