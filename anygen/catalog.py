@@ -1,5 +1,6 @@
 """Named presets and published parts: where they come from, under which licence, how large, and what they need."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,14 @@ class Preset:
 
     def describe(self) -> dict[str, Any]:
         """The preset's row in `anygen list --json`."""
+        reads, writes = modalities(self.folder)
         return {
             "name": self.name,
             "about": self.about,
             "licence": self.licence,
             "needs": self.needs,
+            "reads": reads,
+            "writes": writes,
             "bytes": self.bytes,
             "folder": str(self.folder),
         }
@@ -87,6 +91,17 @@ PARTS = {
         ),
     )
 }
+
+
+def modalities(folder: Path) -> tuple[list[str], list[str]]:
+    """What a model folder reads and what it writes, by its anygen.json; two empty lists if that cannot be read."""
+    try:
+        parts = json.loads((folder / "anygen.json").read_text(encoding="utf-8"))
+        sides = [set(parts[side]) for side in ("encoders", "generators")]
+    except (OSError, ValueError, KeyError, TypeError):
+        return [], []
+    reads, writes = (["text", *(m for m in ("image", "audio", "video") if m in side)] for side in sides)
+    return reads, writes
 
 
 def find(model: str | Path | None = None) -> Path:

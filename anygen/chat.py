@@ -90,7 +90,7 @@ class Chat:
         del self.turns[-2:]
         kept = [turn.message for turn in self.turns if turn.message.role != "assistant"]
         del self.session.ids[sum(len(turn.ids) for turn in self.turns) :]
-        del self.session.media[sum(not isinstance(part, Text) for message in kept for part in message.parts) :]
+        del self.session.media[sum(len(self.engine.inputs(message)) for message in kept) :]
         self.session.cache = None
         return asked
 
@@ -102,12 +102,14 @@ class Chat:
     def _remember(self, message: Message, ids: tuple[int, ...], seed: int | None) -> None:
         self.session.ids += ids
         if message.role != "assistant":
-            media = [part for part in message.parts if not isinstance(part, Text)]
-            self.session.media += [(medium.type, self.engine.encode(medium)) for medium in media]
+            self.session.media += [(medium.type, self.engine.encode(medium)) for medium in self.engine.inputs(message)]
         self.turns.append(Turn(message=message, ids=ids, seed=seed))
 
     def save(self, path: str | Path) -> Path:
-        """Write the conversation as one JSON file that needs no other: media are data: URLs."""
+        """Write the conversation as one JSON file that needs no other: media are data: URLs (png, wav, mp4).
+
+        Of these mp4 alone is not exact: a conversation with films goes on from nearly what they were.
+        """
         path = Path(path)
         turns = [
             {

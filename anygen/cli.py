@@ -114,7 +114,7 @@ def parser() -> Parser:
 
     talk = command("chat", chat, "talk in the terminal; /help there says how to send files")
     _model(talk)
-    _output(talk, "where pictures and sounds of the conversation are kept (default: answer)")
+    _output(talk, "where pictures, sounds and films of the conversation are kept (default: answer)")
     _seed(talk)
 
     book = command("story", story, "write an illustrated story")
@@ -130,12 +130,18 @@ def parser() -> Parser:
     show.add_argument("--port", type=int, default=7860, metavar="P", help="port to listen on (default: 7860)")
 
     learn = command("train", train, "train a model, all stages of a recipe or one")
-    learn.add_argument("recipe", metavar="RECIPE", help="a recipe's name or file")
+    learn.add_argument("recipe", metavar="RECIPE", help="a recipe's name; `concept` teaches a thing of one's own")
     learn.add_argument("--stage", metavar="NAME", help="only this stage")
     learn.add_argument("--output", type=Path, metavar="DIR", help="where the run is kept")
     learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
     learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
+    own = learn.add_argument_group("a concept of one's own", "for `anygen train concept`")
+    own.add_argument("--name", metavar="N", help="what it is called, as in 'my robot'")
+    own.add_argument("--images", type=Path, metavar="DIR", help="a folder with 5 to 20 pictures of it")
+    own.add_argument("--sounds", type=Path, metavar="DIR", help="a folder with 1 to 10 recordings of it")
+    own.add_argument("--model", metavar="M", help="the model that learns it, a preset or a folder (default: nano)")
+    own.add_argument("--minutes", type=float, metavar="M", help="how long all of it may take (default: 20)")
 
     judge = command("eval", evaluate, "measure a model on held-out requests")
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
@@ -252,7 +258,7 @@ def _follow(events: Iterable[Any], output: Path, keep: bool = False, show: bool 
         if event.type == "text.delta" and show:
             print(event.text, end="", flush=True)
         elif event.type == "part.progress" and live:
-            print(f"\r{event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{event.modality}: {event.step} of {event.steps} \x1b[K", end="", file=sys.stderr, flush=True)
         elif event.type == "part.done":
             part = event.part
             if part.type != "text":
@@ -339,10 +345,29 @@ def train(args: argparse.Namespace) -> int:
     bad = [item for item in args.set if "=" not in item]
     if bad:
         raise RequestError(f"--set {bad[0]!r} is not KEY=VALUE")
+    own = {name: getattr(args, name) for name in ("name", "images", "sounds", "model", "minutes")}
+    if args.recipe == "concept":
+        return train_concept(args, own)
+    if given := [name for name, value in own.items() if value is not None]:
+        raise RequestError(f"--{given[0]} is for `anygen train concept`, not for the recipe '{args.recipe}'")
     from anygen.training import train as run
 
     rehearse = args.stage is None and not args.no_rehearsal
     run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set, rehearse=rehearse)
+    return 0
+
+
+def train_concept(args: argparse.Namespace, own: dict[str, Any]) -> int:
+    """`anygen train concept`; prints the new model's folder once it is there."""
+    if own["name"] is None:
+        raise RequestError("--name is missing: say what the thing is called, as in --name 'my robot'")
+    from anygen.training.concept_run import train_concept as run
+
+    folder = run(**own, output=args.output, stage=args.stage, resume=args.resume, set=args.set)
+    if (folder / "anygen.json").exists():
+        print(folder)
+    else:
+        _say(f"{folder} is not finished; go on with --resume")
     return 0
 
 
@@ -364,6 +389,8 @@ def evaluate(args: argparse.Namespace) -> int:
             print(f"  {name}: {value}")
     if ear := figures.get("ear"):
         print(f"  the ear itself: {ear['accuracy']:.3f} on {ear['n']} clean clips")
+    if watcher := figures.get("watcher"):
+        print(f"  the watcher itself: {watcher['accuracy']:.3f} on {watcher['n']} clean films")
     if judge := figures.get("judge"):
         print(f"  the judge itself: {judge['accuracy']:.3f} on {judge['n']} clean renders")
     return 0
@@ -413,7 +440,8 @@ def presets(args: argparse.Namespace) -> int:
         return 0
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
-        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; needs {row['needs']}")
+        able = f"reads {', '.join(row['reads'])}; writes {', '.join(row['writes'])}; " if row["reads"] else ""
+        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; {able}needs {row['needs']}")
     for row in parts:
         print(
             f"{row['name']:15} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:16} {row['about']}; needs {row['needs']}"
@@ -443,11 +471,14 @@ def bench(args: argparse.Namespace) -> int:
 
 def doctor(args: argparse.Namespace) -> int:
     """`anygen doctor`; 0 if nothing is wrong, else 2."""
-    from anygen.doctor import diagnose
+    from anygen.doctor import diagnose, modalities
 
     faults = diagnose(args.model)
+    reads, writes = modalities(args.model)
     if args.json:
-        _print_json({"model": args.model or "nano", "faults": faults})
+        _print_json({"model": args.model or "nano", "reads": reads, "writes": writes, "faults": faults})
     else:
+        if reads:
+            print(f"{args.model or 'nano'} reads {', '.join(reads)}; writes {', '.join(writes)}")
         print("\n".join(faults) or "everything is in order")
     return 2 if faults else 0

@@ -24,6 +24,7 @@ EXAMPLES = (
     "What can you draw?",
     "Tell a story about a dog who finds a rocket in 3 pages.",
 )
+FILM_EXAMPLE = "Show me a film of a dog moving to the right in a meadow."
 LARGEST_FILE = "50mb"
 BAR = 12
 
@@ -35,6 +36,7 @@ STYLE = """
 #head h1{font-size:1.9rem;font-weight:650;letter-spacing:-.02em;margin:0}
 #head p{opacity:.6;margin:.1rem 0 0}
 #chat .bot img,#chat .user img{width:min(300px,60vw);border-radius:12px;object-fit:contain !important}
+#chat .bot video,#chat .user video{width:min(300px,60vw);border-radius:12px}
 #chat a[title="Share"],#chat button[title="Share"],#chat [aria-label="Share"]{display:none}
 #status{min-height:1.3rem;text-align:center;font-size:.85rem;opacity:.6}
 #status>*{padding:0}
@@ -211,7 +213,7 @@ def build(engine: Engine) -> gr.Blocks:
             feedback_options=None,
             latex_delimiters=[],
             placeholder="Ask for a picture, a story, or show a picture and ask about it.",
-            examples=[{"text": text} for text in EXAMPLES],
+            examples=[{"text": text} for text in (*EXAMPLES, *[FILM_EXAMPLE] * ("video" in engine.writes))],
         )
         box = gr.MultimodalTextbox(
             elem_id="box",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from anygen import catalog
 from anygen.error import ModelError
@@ -71,17 +72,46 @@ def folder(model: str | Path | None = None) -> list[str]:
         root = catalog.find(model)
     except ModelError as error:
         return [str(error)]
-    return [*_json(root / "anygen.json"), *_provenance(root), *_tensors(root)]
+    return [*(_json(root / "anygen.json") or _parts(root)), *_provenance(root), *_tensors(root)]
 
 
-def _json(path: Path) -> Iterator[str]:
+def modalities(model: str | Path | None = None) -> tuple[list[str], list[str]]:
+    """What a model reads and what it writes; two empty lists if there is no telling."""
+    try:
+        return catalog.modalities(catalog.find(model))
+    except ModelError:
+        return [], []
+
+
+def _json(path: Path) -> list[str]:
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        yield f"{path} cannot be read as JSON ({error}): get the model again"
-        return
+        return [f"{path} cannot be read as JSON ({error}): get the model again"]
     if not isinstance(content, dict):
-        yield f"{path} holds a {type(content).__name__}, not an object: get the model again"
+        return [f"{path} holds a {type(content).__name__}, not an object: get the model again"]
+    return []
+
+
+def _parts(root: Path) -> Iterator[str]:
+    """Faults of what generators borrow: a part that neither the generator's own folder nor its lender's has."""
+    places = {modality: options.get("path") for modality, options in _generators(root).items()}
+    for modality, options in _generators(root).items():
+        lender = options.get("base")
+        if lender is None or not all(isinstance(places.get(m), str) for m in (modality, lender)):
+            continue
+        own, lent = root / places[modality], root / places[lender]
+        index = own / "model_index.json"
+        if not lent.is_dir() or not index.is_file() or _json(index):
+            continue  # a reference to elsewhere, or a fault that provenance or opening names
+        for name, kind in json.loads(index.read_text()).items():
+            if isinstance(kind, list) and kind[0] and not (own / name).is_dir() and not (lent / name).is_dir():
+                yield f"the {modality} generator has no {name}, neither in {own} nor in {lent}: get the model again"
+
+
+def _generators(root: Path) -> dict[str, dict[str, Any]]:
+    found = json.loads((root / "anygen.json").read_text()).get("generators")
+    return {m: o for m, o in found.items() if isinstance(o, dict)} if isinstance(found, dict) else {}
 
 
 def _provenance(root: Path) -> Iterator[str]:
@@ -89,7 +119,7 @@ def _provenance(root: Path) -> Iterator[str]:
     if not path.is_file():
         yield f"{path} is missing, so the files cannot be verified: get the model again"
         return
-    if faults := list(_json(path)):
+    if faults := _json(path):
         yield from faults
         return
     files = json.loads(path.read_text()).get("files")

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from anygen.decoding import Decoding, Row, Session, TextStream, picker
+from anygen.decoding import Decoding, Move, Row, Session, TextStream, picker
 from anygen.error import RequestError
-from anygen.media import Image, Message, Text, Value, messages
+from anygen.media import Image, Message, Text, Value, Video, messages
 from anygen.model import AnyGenModel
 from anygen.reply import Part, Reply
 from anygen.request import Event, Options, edit_source
 from anygen.signals import Grammar
-from anygen.template import Rendered
+from anygen.template import Rendered, with_sound
 
 if TYPE_CHECKING:
     from anygen.chat import Chat
@@ -44,6 +44,25 @@ class Asked:
     def seed(self) -> int:
         assert self.options.seed is not None
         return self.options.seed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Draft:
+    """A medium that the LLM has asked for: the states [count, width] of its span, and of its soundtrack's if it has it.
+
+    `awaits`: the soundtrack's span is still to come.
+    """
+
+    modality: str
+    hidden: Tensor
+    sound: Tensor | None = None
+    awaits: bool = False
+
+    @property
+    def spans(self) -> list[tuple[str, Tensor]]:
+        """What is to be generated: modality and states."""
+        track = [] if self.sound is None else [("audio", self.sound)]
+        return [(self.modality, self.hidden), *track]
 
 
 def load(
@@ -177,6 +196,10 @@ class Engine:
             )
         return Asked(rendered=rendered, options=options, grammar=grammar, source=edit_source(options.edit, past, chat))
 
+    def inputs(self, message: Message) -> list[Value]:
+        """The media of a user's message as the LLM reads them: a film's sound after it, if the model reads sounds."""
+        return [part for part in with_sound(message.parts, self.model.reads) if part.type != "text"]
+
     @torch.no_grad()
     def encode(self, medium: Value) -> Tensor:
         """Projected embeddings [tokens, LLM width] of one medium, cached by content."""
@@ -233,11 +256,14 @@ class Engine:
         parts: list[Part] = []
         text: TextStream | None = None
         text_began = began
+        draft: Draft | None = None
         while not row.finished:
             (move,) = decoding.step()
             assert move is not None
-            if move.span is not None and move.hidden is not None:
-                yield from self._make(move.span, move.hidden, asked, parts)
+            if move.span is not None:
+                draft = drafted(move, draft)
+                if not draft.awaits:
+                    yield from self._make(draft, asked, parts)
             if move.token is not None:
                 if text is None:
                     text, text_began = TextStream(self.model.tokenizer), time.perf_counter()
@@ -256,28 +282,39 @@ class Engine:
         seconds["total"] = time.perf_counter() - began
         yield Event(type="reply.done", reply=self._reply(asked, parts, prompt_tokens, len(row.ids), seconds))
 
-    def _make(self, modality: str, hidden: Tensor, asked: Asked, parts: list[Part]) -> Iterator[Event]:
-        """Generate one medium in a thread, and pass on what it reports; the part is appended to `parts`."""
+    def _make(self, draft: Draft, asked: Asked, parts: list[Part]) -> Iterator[Event]:
+        """Generate a medium, a video with its soundtrack, and report how far it is; the part is appended to `parts`."""
         began = time.perf_counter()
         index = len(parts) + 1
-        yield Event(type="part.start", index=index, modality=modality)
-        condition = self._condition(modality, hidden.unsqueeze(0))
+        yield Event(type="part.start", index=index, modality=draft.modality)
+        value = yield from self._generate(draft.modality, draft.hidden, asked, index)
+        if draft.sound is not None:
+            value = yield from self._generate("audio", draft.sound, asked, index, value)
         seed = part_seed(asked.seed, index)
+        part = Part(index=index, type=draft.modality, value=value, seed=seed, seconds=time.perf_counter() - began)
+        parts.append(part)
+        yield Event(type="part.done", index=index, modality=draft.modality, part=part)
+
+    def _generate(
+        self, modality: str, hidden: Tensor, asked: Asked, index: int, film: Video | None = None
+    ) -> Generator[Event, None, Any]:
+        """Run one generator in a thread, and pass on what it reports; with `film` that comes back, with the sound."""
+        condition = self._condition(modality, hidden.unsqueeze(0))
         every = asked.options.preview
+
+        def whole(made: Any) -> Any:
+            return made if film is None else film.with_audio(made)
 
         def work(report: Callable[[Event], None]) -> Value:
             def on_step(step: int, steps: int, preview: Callable[[], list[Value]]) -> None:
                 report(Event(type="part.progress", index=index, modality=modality, step=step, steps=steps))
                 if every and step % every == 0 and step < steps:
-                    report(Event(type="part.preview", index=index, modality=modality, preview=preview()[0]))
+                    report(Event(type="part.preview", index=index, modality=modality, preview=whole(preview()[0])))
 
-            generator = self.model.generator(modality)
+            generator, seed = self.model.generator(modality), part_seed(asked.seed, index)
             return generator.generate(condition, [seed], on_step=on_step, **self._settings(modality, asked))[0]
 
-        value = yield from follow(work)
-        part = Part(index=index, type=modality, value=value, seed=seed, seconds=time.perf_counter() - began)
-        parts.append(part)
-        yield Event(type="part.done", index=index, modality=modality, part=part)
+        return whole((yield from follow(work)))
 
     @torch.no_grad()
     def _condition(self, modality: str, hidden: Tensor) -> Tensor:
@@ -290,7 +327,7 @@ class Engine:
             "steps": usual.steps if options.steps is None else options.steps,
             "guidance": usual.guidance if options.guidance is None else options.guidance,
         }
-        if modality == "image" and asked.source is not None and usual.edit_strength is not None:
+        if modality in ("image", "video") and asked.source is not None and usual.edit_strength is not None:
             # at least one step is taken, however few there are
             settings |= {
                 "source": asked.source,
@@ -313,17 +350,11 @@ class Engine:
         began = time.perf_counter()
         rows = [self._row(Session(), asked) for asked in batch]
         decoding = Decoding(self.model, rows)
-        drafts: list[list[Any]] = [[] for _ in batch]  # per answer: TextStream, or (modality, hidden states)
+        drafts: list[list[TextStream | Draft]] = [[] for _ in batch]
         while not all(row.finished for row in rows):
             for draft, move in zip(drafts, decoding.step(), strict=True):
-                if move is None:
-                    continue
-                if move.span is not None:
-                    draft.append((move.span, move.hidden))
-                if move.token is not None:
-                    if not draft or not isinstance(draft[-1], TextStream):
-                        draft.append(TextStream(self.model.tokenizer))
-                    draft[-1].push(move.token)
+                if move is not None:
+                    self._note(draft, move)
         written = time.perf_counter() - began
         made = self._make_batch(batch, drafts)
         replies = []
@@ -339,16 +370,31 @@ class Engine:
             replies.append(self._reply(asked, parts, row.held, len(row.ids), seconds))
         return replies
 
-    def _make_batch(self, batch: Sequence[Asked], drafts: Sequence[Sequence[Any]]) -> dict[tuple[int, int], Part]:
+    def _note(self, draft: list[TextStream | Draft], move: Move) -> None:
+        """Add what a move wrote to the draft of its answer."""
+        if move.span is not None:
+            last = draft[-1] if draft else None
+            film = last if isinstance(last, Draft) and last.awaits else None
+            draft[len(draft) - (film is not None) :] = [drafted(move, film)]
+        if move.token is not None:
+            text = draft[-1] if draft else None
+            if not isinstance(text, TextStream):
+                text = TextStream(self.model.tokenizer)
+                draft.append(text)
+            text.push(move.token)
+
+    def _make_batch(
+        self, batch: Sequence[Asked], drafts: Sequence[Sequence[TextStream | Draft]]
+    ) -> dict[tuple[int, int], Part]:
         """Generate every medium of `drafts`; those with the same settings share a run."""
         groups: dict[Any, list[tuple[int, int, Tensor]]] = {}
         for number, (asked, draft) in enumerate(zip(batch, drafts, strict=True)):
             for index, item in enumerate(draft, 1):
-                if not isinstance(item, TextStream):
-                    modality, hidden = item
-                    key = (modality, *sorted(self._settings(modality, asked).items()))
-                    groups.setdefault(key, []).append((number, index, hidden))
-        made = {}
+                if isinstance(item, Draft):
+                    for modality, hidden in item.spans:
+                        key = (modality, *sorted(self._settings(modality, asked).items()))
+                        groups.setdefault(key, []).append((number, index, hidden))
+        found: dict[tuple[int, int, str], tuple[Any, float]] = {}
         for (modality, *settings), members in groups.items():
             for start in range(0, len(members), len(batch)):
                 chunk = members[start : start + len(batch)]
@@ -357,8 +403,18 @@ class Engine:
                 seeds = [part_seed(batch[number].seed, index) for number, index, _ in chunk]
                 values = self.model.generator(modality).generate(condition, seeds, **dict(settings))
                 seconds = time.perf_counter() - began
-                for (number, index, _), seed, value in zip(chunk, seeds, values, strict=True):
-                    made[number, index] = Part(index=index, type=modality, value=value, seed=seed, seconds=seconds)
+                for (number, index, _), value in zip(chunk, values, strict=True):
+                    found[number, index, modality] = value, seconds
+        made = {}
+        for number, (asked, draft) in enumerate(zip(batch, drafts, strict=True)):
+            for index, item in enumerate(draft, 1):
+                if isinstance(item, Draft):
+                    value, seconds = found[number, index, item.modality]
+                    if item.sound is not None:
+                        sound, more = found[number, index, "audio"]
+                        value, seconds = value.with_audio(sound), seconds + more
+                    seed = part_seed(asked.seed, index)
+                    made[number, index] = Part(index=index, type=item.modality, value=value, seed=seed, seconds=seconds)
         return made
 
 
@@ -378,6 +434,14 @@ def part_seed(seed: int, index: int) -> int:
 
 def text_part(index: int, text: str, seconds: float) -> Part:
     return Part(index=index, type="text", value=Text(text), seconds=seconds)
+
+
+def drafted(move: Move, before: Draft | None) -> Draft:
+    """The medium whose span a move ran: `before` with its soundtrack if it awaits that, else a new one."""
+    assert move.span is not None and move.hidden is not None
+    if before is not None and before.awaits:
+        return replace(before, sound=move.hidden, awaits=False)
+    return Draft(modality=move.span, hidden=move.hidden, awaits=move.span == "video" and move.opened == "audio")
 
 
 class Abandoned(Exception):

@@ -25,12 +25,14 @@ class GeneratorConfig:
     """Where a generator is and its usual options; `edit_strength` None means that edits are drawn anew.
 
     Otherwise it is what `ImageGenerator.generate` takes as `strength` with the picture that is edited.
+    `base` is the modality whose generator lends the parts that this one's folder does not have.
     """
 
     path: str
     steps: int
     guidance: float
     edit_strength: float | None = None
+    base: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # sizes of media, of a pipeline made by others
 
     def __post_init__(self) -> None:
@@ -72,6 +74,14 @@ class ModelConfig:
         for modality in (*self.encoders, *self.generators):
             if modality not in (*self.signals, "text"):
                 raise ModelError(f"anygen.json names a part for {modality!r} but no signal tokens for it")
+        for modality, options in self.generators.items():
+            lender = self.generators.get(options.base) if options.base is not None else None
+            if options.base is not None and (lender is None or lender is options or lender.base is not None):
+                others = [m for m, other in self.generators.items() if other.base is None and m != modality]
+                raise ModelError(
+                    f"generators.{modality}: base is {options.base!r}; a generator that could lend it parts is "
+                    f"{', '.join(others) or 'not there'}"
+                )
 
     @classmethod
     def read(cls, file: Path) -> ModelConfig:

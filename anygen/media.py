@@ -215,8 +215,11 @@ class Audio:
 class Video:
     """A film: `frames`, uint8 [frames, height, width, 3], read-only, at `fps`, with an optional `audio`.
 
-    `source` is a path, a data: URL, the bytes of a file, an open file, or such an array; only an array needs `fps`.
-    `first` keeps that many frames of a file that is longer.
+    `source` is a path, a data: URL, the bytes of a file, an open file, or such an array, which needs its `fps`. A file
+    is decoded as a stream and sampled by time: `fps` may ask for fewer frames than it has, `first` for so many of its
+    beginning. Of a film with more frames than fit (1024) every second, fourth, ... is kept, so that `fps` is lower and
+    `seconds` still true; one of larger frames than fit (128 million pixels in all) is scaled down. Of a film's sound
+    the first ten minutes are kept.
     """
 
     type: ClassVar[str] = "video"
@@ -234,16 +237,18 @@ class Video:
 
         if isinstance(source, Video):
             frames, native, sound = source.frames, source.fps, source.audio
+            if fps is not None and fps != native:
+                raise MediaError(
+                    f"fps={fps} was asked for, but the video has {native:g}: use sample() for other frames"
+                )
         elif _is_array(source):
-            if fps is None or not 0 < fps <= 240:
-                raise MediaError(f"a video array needs its fps, above 0 and at most 240, got {fps!r}")
+            if fps is None or isinstance(fps, bool) or not 0 < fps <= 100_000:
+                raise MediaError(f"a video array needs its fps, above 0 and at most 100000, got {fps!r}")
             frames, native, sound = video.checked(np.asarray(source)), float(fps), None
         else:
-            data, name = files.read(source, "video")
-            frames, native, heard = video.read(data, name, first)
+            with files.opened(source, "video") as (file, name):
+                frames, native, heard = video.read(file, name, fps, first)
             sound = Audio(*heard) if heard else None
-        if fps is not None and fps != native:
-            raise MediaError(f"fps={fps} was asked for, but the video has {native:g}; leave fps out")
         if audio is not None and not isinstance(audio, Audio):
             raise MediaError(f"audio of a video must be an Audio, got {type(audio).__name__}")
         sound = audio or sound
@@ -265,12 +270,53 @@ class Video:
         """Duration of the pictures."""
         return len(self.frames) / self.fps
 
-    def encode(self, suffix: str = ".mp4") -> bytes:
-        """The bytes of a film: .mp4 (H.264, AAC) or .gif (no sound)."""
+    def sample(self, frames: int, seconds: float | None = None) -> "Video":
+        """The film in so many frames, evenly spread over its time or over its first `seconds`; the sound stays whole.
+
+        Frame k is what is seen at (k + 1/2) seconds / frames. A film that is shorter than `seconds` holds its last
+        frame, and one with fewer frames shows some of them twice.
+        """
         from anygen.codecs import video
 
+        if isinstance(frames, bool) or not isinstance(frames, int) or not 1 <= frames <= video.MAX_FRAMES:
+            raise MediaError(f"frames={frames!r}: a film is sampled at 1 to {video.MAX_FRAMES} times")
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise MediaError(f"seconds={seconds!r}: more than 0 are needed")
+        seconds = self.seconds if seconds is None else seconds
+        times = (np.arange(frames) + 0.5) * seconds / frames
+        # a time at the very seam of two frames belongs to the later one, whichever way it was rounded
+        places = np.minimum((times * self.fps + 1e-6).astype(int), len(self.frames) - 1)
+        chosen = self.frames[places]
+        chosen.flags.writeable = False  # nobody else has it: it need not be copied
+        return Video(chosen, fps=frames / seconds, audio=self.audio)
+
+    def with_audio(self, audio: Audio | None) -> "Video":
+        """The film with this sound, cut to its length or padded with silence (ten minutes at most); None takes it."""
+        if audio is None:
+            return Video(self.frames, fps=self.fps)
+        from anygen.codecs.audio import MAX_SECONDS
+
+        needed = max(1, round(min(self.seconds, MAX_SECONDS) * audio.rate))
+        samples = audio.samples[:, :needed]
+        samples = np.pad(samples, ((0, 0), (0, needed - samples.shape[1])))
+        return Video(self.frames, fps=self.fps, audio=Audio(samples, audio.rate))
+
+    def plot(self, frames: int = 16, columns: int = 8, width: int = 1024) -> Image:
+        """A contact sheet: frames at even times, each with its time, and the sound of each row as a waveform below."""
+        from anygen.codecs.contact import sheet
+
+        if not 1 <= columns <= 64 or not 24 * columns <= width <= 8192:
+            raise MediaError(f"a sheet of {columns} columns on {width} pixels: each needs 24, and 8192 is the most")
+        shown = self.sample(min(frames, len(self.frames)) if isinstance(frames, int) else frames)
         sound = (self.audio.samples, self.audio.rate) if self.audio else None
-        return video.write(self.frames, self.fps, sound, suffix)
+        return Image(sheet(shown.frames, self.seconds, sound, columns, width))
+
+    def encode(self, suffix: str = ".mp4") -> bytes:
+        """The bytes of a film: .mp4 (H.264, AAC), .webm (VP9, Opus) or .gif (no sound)."""
+        from anygen.codecs import mux
+
+        sound = (self.audio.samples, self.audio.rate) if self.audio else None
+        return mux.write(self.frames, self.fps, sound, suffix)
 
     def save(self, path: str | Path) -> Path:
         """Write the film in the format that the suffix names and return the path."""
@@ -289,11 +335,26 @@ class Video:
         )
 
     def _repr_html_(self) -> str:
-        return f'<video controls loop src="{data_url(self)}"></video>'
+        zoom = max(1, 256 // max(self.height, self.width))
+        style = f"width:{self.width * zoom}px;max-width:100%;image-rendering:{'pixelated' if zoom > 1 else 'auto'}"
+        # browsers let nothing play by itself that can be heard
+        play = "controls loop" if self.audio else "controls loop autoplay muted"
+        return f'<video {play} playsinline src="{data_url(self)}" style="{style}"></video>'
 
 
 Value = Text | Image | Audio | Video
 MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
+
+
+def sounds(path: str | Path) -> bool:
+    """Whether the file of a film has a sound track; it is not decoded, and one that cannot be read has none."""
+    from anygen.codecs import container
+
+    try:
+        with files.opened(Path(path), "video") as (file, name):
+            return container.has_sound(file, name)
+    except MediaError:
+        return False
 
 
 def data_url(value: Value) -> str:
@@ -386,7 +447,11 @@ def _parts(value: Any) -> tuple[Value, ...]:
 
 
 def _by_content(source: Any) -> Value:
-    data, name = files.read(source, "part")
+    with files.opened(source, "part") as (file, name):
+        head = file.read(4096)
+        if isinstance(source, os.PathLike) and files.sniff(head) == "video":
+            return Video(source)  # reads only what it needs of a long file
+        data = head + file.read()
     kind = files.sniff(data)
     if kind in MEDIA:
         return MEDIA[kind](Named(data, name))

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from anygen.encoders import open_encoder
+from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
@@ -129,8 +129,15 @@ class AnyGenModel(nn.Module):
                     f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
                 )
             which = self.config.generators[modality]
-            place = locate(self.folder, which.path)
-            generator = open_generator(modality, place, self.device, self.dtype, options=which.options)
+            lender = self.config.generators[which.base].path if which.base else None
+            generator = open_generator(
+                modality,
+                locate(self.folder, which.path),
+                self.device,
+                self.dtype,
+                base=locate(self.folder, lender) if lender else None,
+                options=which.options,
+            )
             if modality in self.output_projectors:
                 made = self.output_projectors[modality].config
                 if generator.condition_shape != (made.length, made.width_out):
@@ -143,7 +150,9 @@ class AnyGenModel(nn.Module):
 
     def render(self, messages: Any, *, answer: bool = False, begin: bool = True) -> Rendered:
         """Messages as token ids with places for media (`anygen.template.render`)."""
-        return render(messages, self.tokenizer, self.vocabulary, self.tokens, answer=answer, begin=begin)
+        return render(
+            messages, self.tokenizer, self.vocabulary, self.tokens, writes=self.writes, answer=answer, begin=begin
+        )
 
     # --- the way in
 
@@ -291,16 +300,13 @@ class AnyGenModel(nn.Module):
         tokenizer, llm = load_llm(locate(folder, config.llm), device, dtype)
         if (folder / "adapters").is_dir():
             llm = merge_adapter(llm, folder / "adapters")
-        encoders = {}
-        for modality in config.encoders:
-            which = config.encoder(modality)
-            place = locate(folder, which.path)
-            encoders[modality] = open_encoder(modality, place, which.kind, which.options, device, dtype)
+        parts = {modality: config.encoder(modality) for modality in config.encoders}
+        places = {modality: (locate(folder, part.path), part.kind, part.options) for modality, part in parts.items()}
         model = cls(
             config,
             tokenizer,
             llm,
-            encoders,
+            open_encoders(places, device, dtype),
             load_projectors(INPUT_PROJECTORS, folder / "input_projectors", device, dtype),
             load_projectors(OUTPUT_PROJECTORS, folder / "output_projectors", device, dtype),
             folder=folder,
@@ -341,6 +347,10 @@ class AnyGenModel(nn.Module):
             if not is_local(options.path):
                 continue
             if modality in self.generators:
+                lacks = getattr(self.generators[modality], "borrowed", ())
+                if bool(lacks) != (options.base is not None):
+                    said, does = f"base is {options.base!r}", ", ".join(lacks) or "nothing"
+                    raise ModelError(f"generators.{modality}: {said}, but the generator borrows {does}")
                 self.generators[modality].save_pretrained(part / options.path)
             elif self.folder is not None:
                 shutil.copytree(self.folder / options.path, part / options.path)

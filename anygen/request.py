@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from anygen.error import RequestError
-from anygen.media import MODALITIES, Image, Message, Text, Value
+from anygen.media import MODALITIES, Image, Message, Text, Value, Video
 from anygen.reply import Part, Reply
 
 
@@ -17,12 +17,13 @@ from anygen.reply import Part, Reply
 class Options:
     """What a caller may choose per request; checked here, before anything is computed.
 
-    `to`: modalities that the answer must hold, and the only media that it may hold; text may accompany any of them.
+    `to`: modalities that the answer must hold, and the only media that it may hold; text may accompany any of them, and
+    a video may have sound. A video with sound is what ("video", "audio") asks for, unless the model keeps them apart.
     `seed`: None draws one, which the reply names. Part k (from 1) of an answer is generated with seed + k - 1.
     `steps`, `guidance`: of the generator; None takes the model's own. `temperature` 0 is greedy.
-    `edit`: True starts a generated picture from the latest picture of the conversation, False never does, "auto" does
-    when the last turn shows a picture or its text refers to one. `preview`: show every so many steps, 0 for never.
-    `budget`: the most media in one answer.
+    `edit`: True starts a generated picture or video from the latest picture of the conversation, False never does,
+    "auto" does when the last turn shows a picture or its text refers to one. `preview`: show every so many steps, 0 for
+    never. `budget`: the most media in one answer.
     """
 
     to: tuple[str, ...] | None = None
@@ -80,7 +81,9 @@ class Event:
     """One thing that happened to an answer. `index` is the part's place, from 1.
 
     part.start: `modality`. text.delta: `text`. part.progress: `step` of `steps`. part.preview: `preview`.
-    part.done: `part`. Last comes reply.done, with the whole `reply`.
+    part.done: `part`. Last comes reply.done, with the whole `reply`. `modality` of part.progress and part.preview is
+    what is being made: a video's soundtrack is made after its pictures, as "audio" of the same part, and previewed with
+    them.
     """
 
     type: str
@@ -116,12 +119,14 @@ def edit_source(edit: bool | str, past: Sequence[Message], chat: Sequence[Messag
     turn = chat[-1].parts
     shown = [part for part in turn if isinstance(part, Image)]
     text = " ".join(part.text for part in turn if isinstance(part, Text))
+    latest = [part for message in (*past, *chat) for part in message.parts if isinstance(part, Image | Video)][-1]
     if shown:
         return shown[-1]
     if named := ORDINAL.search(text):
         place = ORDINALS[named.group(1).lower()]
         if -1 <= place < len(seen):
             return seen[place]
-    if edit is True or REFERS.search(text):
+    # "make it night" means a film if that was the last thing to be seen, and nothing starts from one
+    if edit is True or (isinstance(latest, Image) and REFERS.search(text)):
         return seen[-1]
     return None

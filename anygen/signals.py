@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -139,6 +139,13 @@ class State:
     made: tuple[str, ...] = ()  # modalities of the closed spans, in order
     wrote: bool = False  # some text is there
     ended: bool = False
+    film: bool = False  # a video has just closed: an audio that opens now is its soundtrack
+    tracks: int = 0  # soundtracks among what is made
+
+    @property
+    def parts(self) -> int:
+        """How many media the closed spans are: a video and its soundtrack are one."""
+        return len(self.made) - self.tracks
 
 
 class Grammar:
@@ -146,7 +153,8 @@ class Grammar:
 
     `writes` are the media that the model can make. `to` are the modalities that the answer must hold and the only media
     that it may hold; None leaves the choice to the LLM. Text may accompany any answer; `to=("text",)` means text only.
-    `budget` bounds the spans of one answer.
+    `budget` bounds the media of one answer. An audio span right after a video span is that video's soundtrack: it may
+    come wherever the video may, and is no medium of its own.
     """
 
     def __init__(
@@ -158,7 +166,9 @@ class Grammar:
                 raise RequestError(f"no generator for {modality!r}; this model writes {can}")
         self.vocabulary = vocabulary
         self.media = tuple(m for m in MEDIA if m in writes and (to is None or m in to))
-        self.required = () if to is None else self.media
+        # in the order that was asked for: of a video and its sound, the video comes first
+        self.required = () if to is None else tuple(dict.fromkeys(m for m in to if m in self.media))
+        self.dubs = "audio" in writes and "video" in self.media
         self.needs_text = to is not None and "text" in to
         self.budget = budget
         if budget < len(self.required):
@@ -172,14 +182,22 @@ class Grammar:
 
     def openable(self, state: State, room: int | None = None) -> tuple[str, ...]:
         """Media that may open now. `room` is the number of tokens that the context still holds."""
-        if state.span is not None or state.ended or len(state.made) >= self.budget:
+        if state.span is not None or state.ended:
             return ()
         missing = self.missing(state)
         # the last places of the budget, and the last tokens of the context, are kept for what must still come
-        optional = self.budget - len(state.made) > len(missing)
+        places = self.budget - state.parts
         reserve = sum(len(self.vocabulary.spans[m].ids) for m in missing)
-        fits = {m for m in self.media if room is None or room - self._length(m) >= (0 if m in missing else reserve)}
-        return tuple(m for m in self.media if m in fits and (optional or m in missing))
+
+        def may(modality: str) -> bool:
+            needed = modality in missing
+            if room is not None and room - self._length(modality) < (0 if needed else reserve):
+                return False
+            if modality == "audio" and self.dubs and state.film:
+                return True
+            return modality in self.media and places > (0 if needed else len(missing))
+
+        return tuple(modality for modality in MEDIA if modality in self.vocabulary.spans and may(modality))
 
     def _length(self, modality: str) -> int:
         return len(self.vocabulary.spans[modality].ids)
@@ -222,16 +240,17 @@ class Grammar:
         if not self.allowed(state)[token]:
             raise AssertionError(f"token {token} is not allowed in {state}")
         if state.span is not None:
-            ids = self.vocabulary.spans[state.span].ids
-            if state.position + 1 < len(ids):
-                return State(span=state.span, position=state.position + 1, made=state.made, wrote=state.wrote)
-            return State(made=(*state.made, state.span), wrote=state.wrote)
+            if state.position + 1 < self._length(state.span):
+                return replace(state, position=state.position + 1)
+            track = state.film and state.span == "audio"
+            made, film = (*state.made, state.span), state.span == "video"
+            return State(made=made, wrote=state.wrote, film=film, tracks=state.tracks + track)
         if token == self.vocabulary.end:
-            return State(made=state.made, wrote=state.wrote, ended=True)
-        for modality in self.media:
-            if token == self.vocabulary.spans[modality].open:
-                return State(span=modality, position=1, made=state.made, wrote=state.wrote)
-        return State(made=state.made, wrote=True)
+            return replace(state, ended=True, film=False)
+        for modality, span in self.vocabulary.spans.items():
+            if token == span.open:
+                return replace(state, span=modality, position=1)
+        return replace(state, wrote=True, film=False)
 
     def complete(self, state: State) -> tuple[tuple[int, ...], State]:
         """The tokens that finish the span that is open, known without asking the LLM, and the state after them."""

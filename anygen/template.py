@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from anygen.error import RequestError
-from anygen.signals import SignalTokens, Vocabulary
+from anygen.signals import MEDIA, SignalTokens, Vocabulary
 
 IGNORE = -100  # a label that no loss counts
 
@@ -32,6 +32,7 @@ def render(
     vocabulary: Vocabulary,
     tokens: Mapping[str, int],
     *,
+    writes: Collection[str] = MEDIA,
     answer: bool = False,
     begin: bool = True,
 ) -> Rendered:
@@ -41,7 +42,8 @@ def render(
 
     A message has a role and parts (`anygen.media.Message`, or a dict with `role` and `content`); a part is a string, a
     media value, or a dict with `type`. `tokens` are the placeholders per input medium. A medium of a user's turn
-    is open, placeholders, close; one of an assistant turn is open, signals, close.
+    is open, placeholders, close; one of an assistant turn is open, signals, close. A `Video` with sound is a video and
+    right after it an audio, in a user's turn if the model reads sounds, in an assistant's if it `writes` them.
     `answer` leaves the assistant's turn open at the end; `begin=False` continues an earlier rendering.
     """
     ids: list[int] = [vocabulary.begin] if begin else []
@@ -56,7 +58,7 @@ def render(
             raise RequestError("a system turn must be the first of a conversation")
         speaks = role == "assistant"
         turn: list[int] = []
-        for part in parts:
+        for part in with_sound(parts, writes if speaks else tokens):
             kind = part_type(part)
             if kind == "text":
                 turn += encode(tokenizer, part_text(part))
@@ -78,6 +80,14 @@ def render(
         ids.append(vocabulary.roles["assistant"])
         labels.append(IGNORE)
     return Rendered(ids=ids, labels=labels, inputs=inputs, outputs=outputs)
+
+
+def with_sound(parts: Iterable[Any], known: Collection[str]) -> Iterator[Any]:
+    """The parts, and after each `Video` value its sound if "audio" is one of the `known` modalities."""
+    for part in parts:
+        yield part
+        if "audio" in known and not isinstance(part, str | Mapping) and part.type == "video" and part.audio is not None:
+            yield part.audio
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

@@ -11,10 +11,12 @@ import torch
 from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
+from anygen.encoders.video import VideoEncoder, VideoTowerConfig
 from anygen.folder import FORMAT, GeneratorConfig, ModelConfig
 from anygen.generators.audio import AudioGenerator
 from anygen.generators.diffusion import logs
 from anygen.generators.image import ImageGenerator
+from anygen.generators.video import VideoGenerator
 from anygen.model import AnyGenModel
 from anygen.projectors import MlpConfig, MlpProjector, QueryConfig, QueryTransformer
 from anygen.signals import special_tokens
@@ -29,7 +31,9 @@ def tiny_model(directory: str | Path, seed: int = 0, context: int = 512, media: 
         torch.manual_seed(seed)
         tokenizer = tiny_tokenizer()
         llm = tiny_llm(len(tokenizer), context)
-        parts = {modality: PARTS[modality]() for modality in media}
+        parts = {modality: PARTS[modality]() for modality in media if modality in PARTS}
+        if "video" in media and "video" not in parts:  # films stand on pictures
+            parts["video"] = tiny_video_parts(parts["image"][0], parts["image"][4])
     config = ModelConfig(
         format=FORMAT,
         name="tiny",
@@ -71,11 +75,25 @@ def tiny_audio_parts() -> tuple[Any, Any, Any, GeneratorConfig, AudioGenerator]:
     return encoder, into, outof, options, generator
 
 
+def tiny_video_parts(
+    image: ImageEncoder, lender: ImageGenerator
+) -> tuple[Any, Any, Any, GeneratorConfig, VideoGenerator]:
+    """Encoder, projectors, options and generator of films of four frames, on the encoder and generator of pictures."""
+    encoder = VideoEncoder(VideoTowerConfig(width=16, joint=8, frames=4, tubelet=2, grid=2, depth=1, heads=2), image)
+    into = MlpProjector(MlpConfig(tokens_in=8, width_in=16, width_out=32, hidden=32, run=4))
+    outof = QueryTransformer(_query("video", 8, 16))
+    generator = VideoGenerator(tiny_video_pipeline(lender.pipeline, frames=4))
+    generator.borrowed = ("unet", "vae")
+    outof.measure(generator.condition(_TEXTS))
+    options = GeneratorConfig(path="generators/video", steps=2, guidance=2.0, edit_strength=1.0, base="image")
+    return encoder, into, outof, options, generator
+
+
 PARTS: dict[str, Callable[[], tuple[Any, Any, Any, GeneratorConfig, Any]]] = {
     "image": tiny_image_parts,
     "audio": tiny_audio_parts,
 }
-ENCODERS_AT = {"image": "encoders/imagebind", "audio": "encoders/imagebind-audio"}
+ENCODERS_AT = {"image": "encoders/imagebind", "audio": "encoders/imagebind-audio", "video": "encoders/imagebind-video"}
 _TEXTS = ["a cat", "a dog", "a red car", "the sea", "two birds", ""]
 
 
@@ -183,6 +201,30 @@ def tiny_pipeline() -> Any:
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
+        )
+
+
+def tiny_video_pipeline(image: Any = None, frames: int = 16) -> Any:
+    """An AnimateDiffPipeline around the networks of `image` (default: `tiny_pipeline()`): 16 x 16 pixels, [8, 16]."""
+    with quiet(*logs()):
+        from diffusers import AnimateDiffPipeline, MotionAdapter, UNetMotionModel
+
+        image = image or tiny_pipeline()
+        adapter = MotionAdapter(
+            block_out_channels=(4, 8),
+            motion_layers_per_block=1,
+            motion_mid_block_layers_per_block=1,
+            motion_num_attention_heads=2,
+            motion_norm_num_groups=2,
+            motion_max_seq_length=frames,
+        )
+        return AnimateDiffPipeline(
+            unet=UNetMotionModel.from_unet2d(image.unet, adapter),
+            motion_adapter=None,
+            vae=image.vae,
+            text_encoder=image.text_encoder,
+            tokenizer=image.tokenizer,
+            scheduler=image.scheduler,
         )
 
 

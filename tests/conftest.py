@@ -27,3 +27,11 @@ def tiny_sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anygen.testing import tiny_model
 
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny-sound", context=1024, media=("image", "audio"))
+
+
+@pytest.fixture(scope="session")
+def tiny_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model that reads and writes pictures and films; the two share weights."""
+    from anygen.testing import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny-film", context=2048, media=("image", "video"))

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scripted import REFUSAL, ScriptedEngine, picture
 
 import anygen
 from anygen.error import RequestError
-from anygen.media import Image, Text
+from anygen.media import Audio, Image, Text, Video
 
 pytest.importorskip("gradio", reason="the demo needs gradio")
 
@@ -47,6 +48,17 @@ def test_what_was_shown_is_sent_in_order(tmp_path: Path) -> None:
     ]
     assert made.shown()[0] == {"role": "user", "content": [{"path": str(file)}, "What is this?"]}
     assert options_of(None, 2, 1) == {"steps": 2, "guidance": 1}
+
+
+def test_films_are_shown_and_sent_with_their_sound(tmp_path: Path) -> None:
+    film = Video(np.full((4, 16, 16, 3), 90, np.uint8), fps=8, audio=Audio(np.zeros(8000), 16_000))
+    made = visit(["Look.", film], ["A cat."])
+    list(made.ask(said("go"), {}))
+    text, shown = made.shown()[-1]["content"]
+    assert text == "Look." and shown["path"].endswith(".mp4") and Video(shown["path"]).audio is not None
+    list(made.ask(said("What moves?", Path(shown["path"])), {}))
+    assert made.engine.asked[1][0] == (Video(shown["path"]), Text("What moves?"))  # type: ignore[attr-defined]
+    made.close()
 
 
 def test_an_error_is_shown_and_nothing_is_lost() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 import pytest
 from scripted import REFUSAL, ScriptedEngine
 
-from anygen.media import Image
+from anygen.media import Audio, Image, Text, Value, Video
+from anygen.reply import Part, Reply
 
 pytest.importorskip("gradio", reason="the demo needs gradio")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -106,19 +108,37 @@ class Browser:
         os.close(self.read)
 
 
-@pytest.fixture
-def address() -> Iterator[str]:
+@contextmanager
+def served(*answers: list[Any]) -> Iterator[str]:
+    """The address of a page that answers so."""
     from anygen.demo import launch
 
-    shades = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
-    drawn = Image(np.stack([shades, 90 + shades, 220 - shades], -1))
-    engine = ScriptedEngine(["Here is a cat.", drawn, "And another.", drawn], [REFUSAL])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    page = launch(engine, port=port, wait=False)  # type: ignore[arg-type]
+    page = launch(ScriptedEngine(*answers), port=port, wait=False)  # type: ignore[arg-type]
     yield f"http://127.0.0.1:{port}/"
     page.close(verbose=False)
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    shades = np.add.outer(np.arange(64), np.arange(64)).astype(np.uint8)
+    drawn = Image(np.stack([shades, 90 + shades, 220 - shades], -1))
+    with served(["Here is a cat.", drawn, "And another.", drawn], [REFUSAL]) as where:
+        yield where
+
+
+def ball() -> Video:
+    """A red ball that crosses a meadow and rings twice."""
+    frames = np.empty((16, 64, 64, 3), np.uint8)
+    frames[:], frames[:, 44:] = (120, 180, 230), (90, 160, 80)
+    y, x = np.mgrid[:64, :64]
+    for index in range(16):
+        high = 36 - 20 * abs(np.sin(index / 15 * np.pi * 2))
+        frames[index][(x - 4 - 3.6 * index) ** 2 + (y - high) ** 2 < 64] = (230, 60, 50)
+    seconds = np.arange(32_000) / 16_000
+    return Video(frames, fps=8, audio=Audio(0.6 * np.sin(2765 * seconds) * np.exp(-4 * (seconds % 1)), 16_000))
 
 
 @pytest.fixture
@@ -158,3 +178,54 @@ def test_a_visitor_talks_with_the_model(address: str, browser: Browser, tmp_path
     browser.evaluate("[...document.querySelectorAll('button')].find(b => b.innerText == 'New chat').click()")
     browser.until(f"!{TEXT}.includes('Here is a cat.')")
     assert not [url for url in browser.asked if not url.startswith((address, "data:", "blob:", "about:"))]
+
+
+FILM = "document.querySelector('video')"
+
+
+def played(browser: Browser) -> dict[str, Any]:
+    """Play the film of a page for a moment: its size, length, where it is then, and whether its middle is a film's."""
+    browser.until(f"{FILM} !== null && {FILM}.readyState >= 2")
+    return browser.evaluate(
+        f"""(async () => {{
+            const film = {FILM}, canvas = document.createElement('canvas'), pen = canvas.getContext('2d')
+            film.muted = true
+            await film.play()
+            await new Promise(done => film.requestVideoFrameCallback(done))
+            await new Promise(done => setTimeout(done, 400))
+            pen.drawImage(film, 0, 0)
+            return {{size: [film.videoWidth, film.videoHeight], seconds: film.duration, at: film.currentTime,
+                     sky: [...pen.getImageData(2, 2, 1, 1).data], heard: film.webkitAudioDecodedByteCount,
+                     controls: film.controls}}
+        }})()"""
+    )
+
+
+def test_a_film_plays_in_the_demo(browser: Browser, tmp_path: Path) -> None:
+    shots = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    with served(["A ball jumps over the meadow.", ball()]) as address:
+        browser.call("Page.navigate", url=address)
+        browser.until("document.querySelector('#box textarea') !== null")
+        browser.evaluate("document.querySelector('#box textarea').focus()")
+        browser.type("Film a ball.")
+        shown = played(browser)
+        (shots / "demo-film.png").write_bytes(browser.screenshot())
+    assert shown["size"] == [64, 64] and 0 < shown["at"] and shown["heard"] > 0
+    assert shown["seconds"] == pytest.approx(2, abs=0.1)
+    assert not [url for url in browser.asked if not url.startswith((address, "data:", "blob:", "about:"))]
+
+
+def test_an_answer_with_a_film_plays_without_a_network(browser: Browser, tmp_path: Path) -> None:
+    shots = Path(os.environ.get("SCREENSHOTS", tmp_path))
+    values: list[Value] = [Text("A ball jumps over the meadow."), ball(), ball().with_audio(None)]
+    parts = tuple(Part(index=index, type=value.type, value=value) for index, value in enumerate(values, 1))
+    place = Reply(parts=parts, model="m", seed=9).save(tmp_path / "answer")
+    browser.call("Page.navigate", url=(place / "answer.html").as_uri())
+    shown = played(browser)
+    (shots / "answer-film.png").write_bytes(browser.screenshot())
+    assert shown["size"] == [64, 64] and 0 < shown["at"] and shown["heard"] > 0 and shown["controls"]
+    assert shown["seconds"] == pytest.approx(2, abs=0.1)
+    np.testing.assert_allclose(shown["sky"][:3], (120, 180, 230), atol=6)
+    silent = "document.querySelectorAll('video')[1]"  # plays by itself
+    browser.until(f"{silent}.currentTime > 0 && !{silent}.paused && {silent}.loop")
+    assert all(url.startswith(("file:", "data:")) for url in browser.asked)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -152,3 +153,25 @@ def test_the_command_exits_with_2_if_anything_is_wrong(
     (model / "anygen.json").write_text("{")
     assert cli.main(["doctor", str(model), "--json"]) == 2
     assert len(json.loads(capsys.readouterr().out)["faults"]) == 2
+
+
+def test_doctor_and_list_say_what_a_model_reads_and_writes(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {"encoders": {"text": "t", "video": "v", "image": "i"}, "generators": {"video": {}, "audio": {}}}
+    (model / "anygen.json").write_text(json.dumps(parts))
+    able = "reads text, image, video; writes text, audio, video"
+    monkeypatch.setattr(doctor, "diagnose", lambda model: [])
+    assert cli.main(["doctor", str(model)]) == 0
+    assert (
+        capsys.readouterr().out
+        == f"{model} reads text, image, video; writes text, audio, video\neverything is in order\n"
+    )
+    assert cli.main(["doctor", "--json", str(model)]) == 0
+    assert json.loads(capsys.readouterr().out)["writes"] == ["text", "audio", "video"]
+    nano = catalog.PRESETS["nano"]
+    monkeypatch.setitem(catalog.PRESETS, "nano", replace(nano, folder=model))
+    assert cli.main(["list"]) == 0
+    assert f"{able}; needs" in capsys.readouterr().out
+    (model / "anygen.json").write_text("[1]")
+    assert catalog.modalities(model) == ([], [])

@@ -2,14 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
+from anygen.error import RequestError
 from anygen.model import AnyGenModel
 from anygen.playground.dialogue import caption_of
 from anygen.signals import Vocabulary
 from anygen.testing import tiny_model
-from anygen.training.features import FeaturesStage
+from anygen.training.features import FeaturesStage, pooled
 from anygen.training.llm import LLMSizes, LLMStage
 from anygen.training.packing import pack
 from anygen.training.recall import Recall
@@ -121,7 +123,7 @@ def test_stage_two_learns_from_states_that_are_made_once(tmp_path: Path) -> None
 def test_stage_one_learns_captions_from_features_that_are_made_once(tmp_path: Path) -> None:
     model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    stage = FeaturesStage("stage1", model, pool=32).train()
+    stage = FeaturesStage("stage1", model, pool=32, fresh=0).train()
     made = []
     model.encoders["image"].register_forward_pre_hook(lambda *_: made.append(1))
     optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
@@ -141,3 +143,23 @@ def test_stage_one_learns_captions_from_features_that_are_made_once(tmp_path: Pa
         assert model.tokenizer.decode(pool.ids[0]).strip().startswith("[")
     figures = stage.sample(tmp_path, 1)
     assert set(figures) == {"told_image", "told_audio"} and all(0 <= value <= 1 for value in figures.values())
+
+
+def test_the_pool_is_renewed_and_a_resumed_run_finds_it_as_it_was(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", media=("image", "audio")))
+    stage = FeaturesStage("stage1", model, pool=10, fresh=4).train()
+    held = []
+    for step in range(7):
+        stage(stage.prepare(step, 2, 0), torch.Generator())
+        held.append({modality: (pool.features.clone(), pool.ids.clone()) for modality, pool in stage.pool.items()})
+        numbers = pooled(10, 4, step)
+        assert sorted(numbers) == list(range(4 * step, 10 + 4 * step))  # the newest ten, whoever counts
+    assert not torch.equal(held[0]["audio"][0], held[1]["audio"][0])
+    for step in (0, 3, 6):
+        again = FeaturesStage("stage1", model, pool=10, fresh=4).train()
+        again(again.prepare(step, 2, 0), torch.Generator())
+        for modality, pool in again.pool.items():
+            assert torch.equal(pool.ids, held[step][modality][1])
+            torch.testing.assert_close(pool.features.float(), held[step][modality][0].float(), atol=0.05, rtol=0.05)
+    with pytest.raises(RequestError, match="a pool of 10 media cannot take 11"):
+        FeaturesStage("stage1", model, pool=10, fresh=11)

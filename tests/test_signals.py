@@ -36,6 +36,12 @@ def write(grammar: Grammar, logits, limit: int = 60) -> tuple[list[int], State]:
     return ids, state
 
 
+def soundtracks(ids: list[int]) -> int:
+    """How many audio spans stand right after a video span."""
+    both = [*VOCABULARY.spans["video"].ids, *VOCABULARY.spans["audio"].ids]
+    return sum(ids[place : place + len(both)] == both for place in range(len(ids)))
+
+
 def test_names_are_those_of_the_format():
     names = SignalTokens(modality="image", count=2)
     assert names.names == ("<|image|>", "<|/image|>", "<|image_in|>", "<|image_0|>", "<|image_1|>")
@@ -72,7 +78,7 @@ def test_a_missing_token_is_named(vocabulary: Vocabulary):
     seed=st.integers(0, 2**31),
     scale=st.sampled_from([0.0, 1.0, 100.0]),
     favour=st.sampled_from(["", "end", "open", "signal", "nan", "inf"]),
-    to=st.sampled_from([None, ("text",), ("image",), ("audio", "video"), ("text", "image"), MEDIA]),
+    to=st.sampled_from([None, ("text",), ("image",), ("video",), ("audio", "video"), ("text", "image"), MEDIA]),
     budget=st.integers(3, 8),
 )
 def test_no_logits_make_a_malformed_span(seed: int, scale: float, favour: str, to: tuple[str, ...] | None, budget: int):
@@ -94,16 +100,20 @@ def test_no_logits_make_a_malformed_span(seed: int, scale: float, favour: str, t
     ids, state = write(grammar, logits)
     spans = find_spans(ids if state.span is None else ids[: -state.position], VOCABULARY)
     assert [modality for modality, _ in spans] == list(state.made)
-    assert len(spans) <= budget
+    tracks = soundtracks(ids)
+    assert state.tracks == tracks and len(spans) - tracks == state.parts <= budget
     for modality, place in spans:
         assert tuple(ids[place - 1 : place - 1 + len(VOCABULARY.spans[modality].ids)]) == VOCABULARY.spans[modality].ids
     structure = {*VOCABULARY.roles.values(), VOCABULARY.begin, VOCABULARY.pad}
     structure |= {span.placeholder for span in VOCABULARY.spans.values()}
     assert not structure & set(ids)
     if to is not None:
-        assert {modality for modality, _ in spans} <= set(to)
+        asked = {modality for modality in to if modality != "text"}
+        assert {modality for modality, _ in spans} <= asked | ({"audio"} if tracks else set())
+        if "audio" not in asked:
+            assert state.made.count("audio") == tracks
         if state.ended:
-            assert {modality for modality in to if modality != "text"} == set(state.made)
+            assert asked <= set(state.made)
             assert state.wrote or "text" not in to
 
 
@@ -124,6 +134,22 @@ def test_the_last_places_are_kept_for_what_is_required(vocabulary: Vocabulary):
         Grammar(vocabulary, MEDIA, ("audio", "image"), budget=1)
 
 
+def test_a_film_may_have_its_sound_and_is_one_medium_with_it(vocabulary: Vocabulary):
+    grammar = Grammar(vocabulary, MEDIA, ("video",), budget=1)
+    assert grammar.openable(State()) == ("video",)  # a sound alone was not asked for
+    filmed = grammar.complete(grammar.advance(State(), vocabulary.spans["video"].open))[1]
+    assert filmed.film and grammar.openable(filmed) == ("audio",)
+    assert grammar.openable(filmed, room=4) == ("audio",) and grammar.openable(filmed, room=3) == ()
+    told = grammar.advance(filmed, int(vocabulary.text.nonzero()[0]))
+    assert not told.film and grammar.openable(told) == ()
+    dubbed = grammar.complete(grammar.advance(filmed, vocabulary.spans["audio"].open))[1]
+    assert (dubbed.made, dubbed.parts, dubbed.film) == (("video", "audio"), 1, False)
+    assert grammar.openable(dubbed) == ()
+    assert Grammar(vocabulary, ("image", "video"), ("video",)).openable(filmed) == ("video",)  # it makes no sound
+    both = Grammar(vocabulary, MEDIA, ("video", "audio"))
+    assert both.missing(State()) == ("video", "audio") and both.missing(dubbed) == ()
+
+
 def test_a_medium_without_generator_is_refused(vocabulary: Vocabulary):
     with pytest.raises(RequestError, match="no generator for 'audio'; this model writes text, image"):
         Grammar(vocabulary, ("image",), ("audio",))
@@ -133,7 +159,7 @@ def test_a_span_completes_without_the_llm(vocabulary: Vocabulary):
     grammar, span = Grammar(vocabulary, MEDIA), vocabulary.spans["video"]
     rest, state = grammar.complete(grammar.advance(State(), span.open))
     assert (span.open, *rest) == span.ids
-    assert state == State(made=("video",))
+    assert state == State(made=("video",), film=True)
     with pytest.raises(AssertionError, match="not allowed"):
         grammar.advance(State(), span.close)
 

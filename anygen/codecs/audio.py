@@ -33,7 +33,7 @@ def write(samples: np.ndarray, rate: int, suffix: str) -> bytes:
 
 def read(data: bytes, name: str) -> tuple[np.ndarray, int]:
     """The sound in a file as float32 [channels, samples], and its rate."""
-    from anygen.codecs import video
+    from anygen.codecs import container
 
     try:
         if is_mpeg(data):  # libsndfile reads it too, but grumbles on stderr about one that was cut short
@@ -43,7 +43,7 @@ def read(data: bytes, name: str) -> tuple[np.ndarray, int]:
                 raise MediaError(too_long(name, file.frames / file.samplerate))
             samples, rate = file.read(dtype="float32", always_2d=True).T, int(file.samplerate)
     except soundfile.SoundFileError:
-        samples, rate = video.read_audio(data, name)
+        samples, rate = container.read_audio(data, name)
     return checked(np.clip(samples, -1.0, 1.0), rate, name), rate
 
 

@@ -6,12 +6,17 @@ import io
 import os
 import re
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import PIL.Image
 
 from anygen.error import MediaError, RequestError
+
+# what a QuickTime film from before "ftyp" may begin with
+QUICKTIME = (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
 class Named(bytes):
@@ -27,24 +32,13 @@ class Named(bytes):
 
 def read(source: Any, kind: str) -> tuple[bytes, str]:
     """The bytes behind a path, URL, bytes or open file, and the name to use in errors."""
-    if isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE):
-        raise RequestError(
-            f"{source[:120]} is on the network and this engine works offline: download it and pass the file"
-        )
-    if isinstance(source, str) and source[:5].lower() == "data:":
+    if (path := _path(source)) is not None:
+        with _readable(path):
+            return _nonempty(path.read_bytes(), str(path))
+    if isinstance(source, str):
         return _nonempty(_data_url(source), "data: URL")
-    if isinstance(source, str) and source[:7].lower() == "file://":
-        source = urllib.parse.unquote(urllib.parse.urlparse(source).path)
     if isinstance(source, bytes | bytearray | memoryview):
         return _nonempty(bytes(source), getattr(source, "name", f"{kind} bytes"))
-    if isinstance(source, str | os.PathLike):
-        path = Path(os.fsdecode(source))
-        try:
-            return _nonempty(path.read_bytes(), str(path))
-        except FileNotFoundError as error:
-            raise MediaError(f"no such file: {path}") from error
-        except (OSError, ValueError) as error:
-            raise MediaError(f"cannot read {str(path)[:200]!r}: {getattr(error, 'strerror', None) or error}") from error
     if hasattr(source, "read"):
         data = source.read()
         if not isinstance(data, bytes):
@@ -53,6 +47,46 @@ def read(source: Any, kind: str) -> tuple[bytes, str]:
     raise MediaError(
         f"cannot read {kind} from a value of type {type(source).__name__}: pass a path, bytes, an open file or an array"
     )
+
+
+@contextmanager
+def opened(source: Any, kind: str) -> Iterator[tuple[BinaryIO, str]]:
+    """The same as a file to seek in, and its name; one on disk is not read into memory, however long it is."""
+    path = _path(source)
+    if path is None or not path.is_file():
+        data, name = read(source, kind)
+        yield io.BytesIO(data), name
+        return
+    with _readable(path):
+        file = path.open("rb")
+    with file:
+        _nonempty(file.peek(1), str(path))
+        yield file, str(path)
+
+
+def _path(source: Any) -> Path | None:
+    """Where a source lies if it is on disk; what is on the network is refused."""
+    if isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE):
+        raise RequestError(
+            f"{source[:120]} is on the network and this engine works offline: download it and pass the file"
+        )
+    if isinstance(source, str) and source[:5].lower() == "data:":
+        return None
+    if isinstance(source, str) and source[:7].lower() == "file://":
+        source = urllib.parse.unquote(urllib.parse.urlparse(source).path)
+    return Path(os.fsdecode(source)) if isinstance(source, str | os.PathLike) else None
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise MediaError(f"no such file: {path}") from error
+    except MediaError:
+        raise
+    except (OSError, ValueError) as error:
+        raise MediaError(f"cannot read {str(path)[:200]!r}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _nonempty(data: bytes, name: str) -> tuple[bytes, str]:
@@ -97,6 +131,8 @@ def sniff(data: bytes) -> str | None:
     head, brand = data[:4], data[8:12]
     if head == b"RIFF":
         return {b"WAVE": "audio", b"WEBP": "image", b"AVI ": "video"}.get(brand)
+    if data[4:8] in QUICKTIME and head[:1] < b"\t":  # no text begins so
+        return "video"
     if data[4:8] == b"ftyp":
         return "image" if brand in (b"avif", b"avis") else "audio" if brand in (b"M4A ", b"M4B ") else "video"
     if head == b"GIF8":

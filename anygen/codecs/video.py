@@ -1,59 +1,65 @@
-"""Film files to uint8 arrays [frames, height, width, 3] and back, with PyAV, and with Pillow for GIF."""
+"""Film files to uint8 arrays [frames, height, width, 3], sampled by time, with PyAV, and with Pillow for GIF."""
 
-import io
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fractions import Fraction
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
-import av
-import av.error
 import numpy as np
 import PIL.Image
 
-from anygen.codecs import audio, image
-from anygen.codecs.source import known_suffix, sniff
+from anygen.codecs import audio, container, image
+from anygen.codecs.container import Sound
 from anygen.error import MediaError
 
 MAX_FRAMES = 1024
-MAX_PIXELS = 512_000_000
-FORMATS = (".mp4", ".gif")
-AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-Sound = tuple[np.ndarray, int]
+MAX_PIXELS = 512_000_000  # of all frames of an array together
+READ_PIXELS = 128_000_000  # of all that is kept of a file: 384 MB
+MAX_FPS = 240.0  # that are kept of a file
+Matrix = tuple[int, int, int, int]
+UPRIGHT: Matrix = (1, 0, 0, 1)
+GUESS = 256  # frames of a film that does not say how long it is
 
 
-def read(data: bytes, name: str, first: int | None = None) -> tuple[np.ndarray, float, Sound | None]:
-    """The film in a file: frames, fps, and its sound if any; only the `first` frames if given."""
+def read(
+    file: BinaryIO, name: str, fps: float | None = None, first: int | None = None
+) -> tuple[np.ndarray, float, Sound | None]:
+    """The film in a file: frames, fps, and its sound if any; `fps` asks for fewer frames, `first` ends after so many.
+
+    A film is decoded as a stream. Of one with more frames than fit every second, fourth, ... is kept; one with larger
+    frames than fit is scaled down while it is decoded.
+    """
     if first is not None and first < 1:
         raise MediaError(f"first={first} keeps no frame: it must be at least 1")
-    if data[:4] == b"GIF8":
-        frames, fps = _read_gif(data, name, first)
-        return frames, fps, None
-    with _opened(data, name) as container:
-        if not container.streams.video:
-            raise MediaError(f"{name} has no picture in it: pass it as Audio")
-        stream = _decodable(container.streams.video[0], name)
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        if not 0 < fps <= 240:
-            raise MediaError(f"{name} says {fps:g} frames per second; between 0 and 240 can be read")
-        frames = _gathered((_upright(frame) for frame in container.decode(stream)), name, first)
-    sound = _sound(data, name) if _has_sound(data, name) else None
-    if sound and first is not None:
-        sound = sound[0][:, : max(1, round(len(frames) / fps * sound[1]))], sound[1]
+    file.seek(0)
+    if file.read(4) == b"GIF8":
+        return *_read_gif(file, name, fps, first), None
+    rate = _rate(file, name)
+    with container.opened(file, name) as opened:
+        stream = opened.streams.video[0]
+        sampler = Sampler(_wanted(fps, rate), _seconds(opened, stream), first)
+        begin = start = 0.0
+        matrix = UPRIGHT
+        shown: Any = None
+        for frame in container.decoded(opened, stream, name):
+            # a frame without a time of its own comes after the last one
+            time = begin + start + 1 / rate if frame.pts is None else float(frame.pts * frame.time_base)
+            if shown is None:
+                # asked of one frame only: who looks at the side data of a frame keeps it until Python cleans up
+                begin, matrix = time, _matrix(frame)
+            else:
+                sampler.show(time - begin, _pixels(shown, sampler, matrix))
+            if sampler.full:
+                break
+            shown, start = frame, max(start, time - begin)
+        if shown is None:
+            raise MediaError(f"{name} has no frames in it")
+        length = float((shown.duration or 0) * shown.time_base) or 1 / rate
+        frames, fps = sampler.film(math.inf if sampler.full else start + length, _pixels(shown, sampler, matrix))
+    sound = None
+    if container.has_sound(file, name):
+        most = audio.MAX_SECONDS if first is None else min(audio.MAX_SECONDS, len(frames) / fps)
+        sound = container.sound(file, name, begin, most)
     return frames, fps, sound
-
-
-def read_audio(data: bytes, name: str) -> Sound:
-    """The sound of any file that FFmpeg reads as float32 [channels, samples], and its rate."""
-    if not _has_sound(data, name):
-        raise MediaError(f"{name} has no sound in it")
-    return _sound(data, name)
-
-
-def write(frames: np.ndarray, fps: float, sound: Sound | None, suffix: str) -> bytes:
-    """Frames, uint8 [frames, height, width, 3], as the bytes of a film: .mp4 (H.264, AAC) or .gif (no sound)."""
-    kind = known_suffix("video", suffix, FORMATS)
-    return _gif(frames, fps) if kind == ".gif" else _mp4(frames, fps, sound)
 
 
 def checked(array: np.ndarray) -> np.ndarray:
@@ -63,176 +69,176 @@ def checked(array: np.ndarray) -> np.ndarray:
             f"a video array must be uint8 [frames, height, width, 3], got {array.dtype} {list(array.shape)}; "
             "scale to 0..255, put channels last"
         )
-    _check_size(len(array), array.shape[1], array.shape[2], "video array")
-    return array
-
-
-def _check_size(frames: int, height: int, width: int, name: str) -> None:
+    frames, height, width = array.shape[:3]
     if frames > MAX_FRAMES or frames * height * width > MAX_PIXELS:
         most = max(1, min(MAX_FRAMES, MAX_PIXELS // (height * width)))
         raise MediaError(
-            f"{name} has more than the {most} frames of {width} x {height} that fit: "
-            f"cut it, scale it down, or read its start with Video(..., first={most})"
+            f"a video array of {frames} frames of {width} x {height} is too large: at most {most} of that size fit; "
+            "cut it or scale it down"
         )
+    return array
 
 
-@contextmanager
-def _opened(data: bytes, name: str) -> Iterator[Any]:
-    try:
-        # the demuxer is named, since a playlist could otherwise make FFmpeg open other files
-        with av.open(io.BytesIO(data), format=_demuxer(data, name)) as container:
-            yield container
-    except (av.error.FFmpegError, EOFError, ValueError) as error:
-        if isinstance(error, MediaError):
-            raise
-        raise MediaError(f"{name} is damaged or is no film or sound that can be read ({error})"[:300]) from error
+def _wanted(fps: float | None, native: float) -> float:
+    """How many frames of every second are to be kept of a film that has `native`."""
+    if fps is None:
+        return native
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= native * 1.0001:
+        raise MediaError(f"fps={fps!r} was asked for, but the video has {native:g}: ask for fewer, or leave fps out")
+    return float(fps)
 
 
-def _demuxer(data: bytes, name: str) -> str:
-    known = {b"RIFF": "avi" if data[8:12] == b"AVI " else "wav", b"\x1a\x45\xdf\xa3": "matroska", b"OggS": "ogg"}
-    known |= {b"fLaC": "flac", b"FORM": "aiff"}
-    if data[4:8] == b"ftyp":
-        return "mov"
-    if data[:4] not in known and audio.is_mpeg(data):
-        return "aac" if data[1:2] in (b"\xf0", b"\xf1", b"\xf8", b"\xf9") else "mp3"
-    if data[:4] not in known:
-        looks = {"text": "text", "image": "an image", "video": "a film without sound"}.get(sniff(data) or "")
+class Sampler:
+    """Takes what a film shows in the order of time, and keeps `fps` frames of every second.
+
+    Frame k shows the time (k + 1/2) / fps. As soon as no more frames fit, every second one goes and fps halves: a film
+    of any length stays within the limits, and its time stays true. `seconds` is how long it says that it is: it decides
+    how large frames may be, and fps halves beforehand where that must happen. After `first` frames nothing is kept.
+    """
+
+    def __init__(self, fps: float, seconds: float | None = None, first: int | None = None) -> None:
+        self.until = math.inf if first is None else first / fps
+        while seconds is not None and round(min(self.until, seconds) * fps) > MAX_FRAMES:
+            fps /= 2
+        self.fps, self.offset = fps, 0.5 / fps
+        count = math.ceil(min(self.until, GUESS / fps if seconds is None else seconds) * fps + 0.5)
+        self.expected = max(1, min(count, MAX_FRAMES))
+        self.count = 0
+        self.frames = np.empty((0, 1, 1, 3), np.uint8)
+        self._size: tuple[int, int] | None = None
+
+    @property
+    def time(self) -> float:
+        """Which time the next frame is to show, in seconds."""
+        return self.count / self.fps + self.offset
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing that comes is kept any more."""
+        return self.time >= self.until
+
+    def fit(self, height: int, width: int) -> tuple[int, int]:
+        """The height and width that all frames are kept at, if the first has these."""
+        if self._size is None:
+            scale = min(1.0, math.sqrt(READ_PIXELS / (self.expected * height * width)))
+            self._size = max(1, int(height * scale)), max(1, int(width * scale))
+        return self._size
+
+    def show(self, end: float, pixels: Callable[[], np.ndarray]) -> None:
+        """`pixels()` [height, width, 3] is what is seen until `end` seconds."""
+        shown: np.ndarray | None = None
+        while self.time < min(end, self.until):
+            shown = pixels() if shown is None else shown
+            self._keep(shown)
+
+    def film(self, end: float, last: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
+        """All that was kept, and its frames per second; what is seen last, until `end`, is `last()`."""
+        self.show(end, last)
+        if not self.count:
+            self._keep(last())
+        count = max(1, min(self.count, round(min(end, self.until) * self.fps)))
+        frames = self.frames[:count] if 2 * count > len(self.frames) else self.frames[:count].copy()
+        frames.flags.writeable = False  # nobody else has it: a value need not copy it
+        return frames, self.fps
+
+    def _keep(self, pixels: np.ndarray) -> None:
+        room = max(2, min(MAX_FRAMES, READ_PIXELS // (pixels.shape[0] * pixels.shape[1])) // 2 * 2)
+        if not self.count:
+            self.frames = np.empty((min(self.expected, room), *pixels.shape), np.uint8)
+        if self.count == room:
+            # frame k of the new film is frame 2 k of the old, for all that are there and those that come
+            self.count, self.fps = room // 2, self.fps / 2
+            for index in range(1, self.count):
+                self.frames[index] = self.frames[2 * index]
+        elif self.count == len(self.frames):
+            more = np.empty((min(room, 2 * self.count) - self.count, *pixels.shape), np.uint8)
+            self.frames = np.concatenate([self.frames, more])
+        self.frames[self.count] = pixels
+        self.count += 1
+
+
+def _check_size(height: int, width: int, name: str) -> None:
+    if height * width > image.MAX_PIXELS:
         raise MediaError(
-            f"{name} {f'looks like {looks}' if looks else 'is no film or sound that can be read'}: "
-            "use mp4, webm, gif or avi for film, wav, flac, ogg, mp3 or m4a for sound"
+            f"{name} has frames of {width} x {height} pixels, more than {image.MAX_PIXELS // 1_000_000} million: "
+            "scale it down first"
         )
-    return known[data[:4]]
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
+def _rate(file: BinaryIO, name: str) -> float:
+    """Frames per second: the mean of all, which is that of every frame unless the rate varies."""
+    with container.opened(file, name) as opened:
+        if not opened.streams.video:
+            raise MediaError(f"{name} has no picture in it{': pass it as Audio' if opened.streams.audio else ''}")
+        stream = container.decodable(opened.streams.video[0], name)
+        _check_size(stream.height or 0, stream.width or 0, name)
+        rate = float(stream.average_rate or 0)
+        if not 0 < rate <= MAX_FPS:  # as a browser records, which only says how precise its times are
+            ticks = [packet.pts for packet in opened.demux(stream) if packet.pts is not None]
+            seconds = float((max(ticks) - min(ticks)) * stream.time_base) if ticks else 0.0
+            rate = (len(ticks) - 1) / seconds if seconds > 0 else float(stream.guessed_rate or 0)
+    return min(rate, MAX_FPS) if rate > 0 else 25.0
 
 
-def _gathered(frames: Iterator[np.ndarray], name: str, first: int | None) -> np.ndarray:
-    """Frames into one array, stopping at `first` or, with an error, at the limit."""
-    kept: list[np.ndarray] = []
-    for frame in frames:
-        _check_size(len(kept) + 1, frame.shape[0], frame.shape[1], name)
-        if kept and frame.shape != kept[0].shape:
-            raise MediaError(f"{name} changes its size from {kept[0].shape[:2]} to {frame.shape[:2]}: encode it again")
-        kept.append(frame)
-        if len(kept) == first:
-            break
-    if not kept:
-        raise MediaError(f"{name} has no frames in it")
-    return np.stack(kept)
+def _seconds(opened: Any, stream: Any) -> float | None:
+    """How long a film says that it is."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return opened.duration / 1e6 if opened.duration else None
 
 
-def _decodable(stream: Any, name: str) -> Any:
-    if stream.codec_context is None:
-        raise MediaError(f"{name} is damaged or of an unknown codec: its {stream.type} cannot be decoded")
-    return stream
+def _pixels(frame: Any, sampler: Sampler, matrix: Matrix) -> Callable[[], np.ndarray]:
+    """How to get a decoded frame as it is to be seen: scaled to what fits, upright."""
+
+    def pixels() -> np.ndarray:
+        height, width = sampler.fit(frame.height, frame.width)
+        array = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
+        return turned(array, *matrix)
+
+    return pixels
 
 
-def _has_sound(data: bytes, name: str) -> bool:
-    with _opened(data, name) as container:
-        return bool(container.streams.audio)
+def _matrix(frame: Any) -> Matrix:
+    """a, b, c, d of the display matrix: what is at (x, y) is to be seen at (a x + c y, b x + d y)."""
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            a, b, _, c, d = np.frombuffer(bytes(data)[:20], np.int32).tolist()
+            return a, b, c, d
+    return UPRIGHT
 
 
-def _sound(data: bytes, name: str) -> Sound:
-    with _opened(data, name) as container:
-        stream = _decodable(container.streams.audio[0], name)
-        rate = int(stream.rate)
-        seconds = float(stream.duration * stream.time_base) if stream.duration else 0.0
-        if seconds > audio.MAX_SECONDS + 1:  # told by the file itself, which may be off by its padding
-            raise MediaError(audio.too_long(name, seconds))
-        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)
-        chunks: list[np.ndarray] = []
-        length = early = 0
-        for frame in container.decode(stream):
-            if not chunks and frame.pts is not None and frame.pts < 0:
-                # what an encoder puts before the beginning
-                early = round(-frame.pts * frame.time_base * rate)
-            for piece in resampler.resample(frame):
-                chunks.append(piece.to_ndarray())
-                if len(chunks[-1]) != len(chunks[0]):
-                    raise MediaError(
-                        f"{name} changes its channels from {len(chunks[0])} to {len(chunks[-1])}: save it again"
-                    )
-                length += chunks[-1].shape[1]
-            if length > audio.MAX_SECONDS * rate:
-                raise MediaError(audio.too_long(name, length / rate))
-        end = early + round(stream.duration * stream.time_base * rate) if stream.duration else None
-    if not chunks:
-        raise MediaError(f"{name} holds no sound")
-    samples = np.concatenate(chunks, axis=1)[:, early:end].astype(np.float32)
-    return audio.checked(np.clip(samples, -1.0, 1.0), rate, name), rate
+def turned(array: np.ndarray, a: int, b: int, c: int, d: int) -> np.ndarray:
+    """Pixels [height, width, 3] by a display matrix, to the nearest of the quarter turns or their mirror images."""
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        array, a, d = array.swapaxes(0, 1), c, b
+    return array[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def _read_gif(data: bytes, name: str, first: int | None) -> tuple[np.ndarray, float]:
+def _read_gif(file: BinaryIO, name: str, fps: float | None, first: int | None) -> tuple[np.ndarray, float]:
     try:
-        with PIL.Image.open(io.BytesIO(data)) as picture:
-            count = getattr(picture, "n_frames", 1)
+        file.seek(0)
+        with PIL.Image.open(file) as picture:
             milliseconds = []
-            for index in range(count):
+            for index in range(getattr(picture, "n_frames", 1)):
                 picture.seek(index)
                 milliseconds.append(picture.info.get("duration") or 100)
             # a GIF gives every frame its own duration: sample it at the shortest of them
-            tick, total = min(milliseconds), sum(milliseconds)
-            ends = np.cumsum(milliseconds)
-            shown = [int(np.searchsorted(ends, (i + 0.5) * tick)) for i in range(max(1, round(total / tick)))]
+            rate = min(MAX_FPS, 1000 / min(milliseconds))
+            ends = np.cumsum(milliseconds) / 1000
+            sampler = Sampler(_wanted(fps, rate), float(ends[-1]), first)
 
-            def frames() -> Iterator[np.ndarray]:
-                last, pixels = -1, np.empty(0)
-                for index in shown:
-                    if index != last:
-                        picture.seek(index)
-                        last, pixels = index, image.from_pil(picture.copy(), name)
-                    yield pixels
+            def pixels() -> np.ndarray:
+                array = image.from_pil(picture.copy(), name)
+                height, width = sampler.fit(*array.shape[:2])
+                if array.shape[:2] == (height, width):
+                    return array
+                return np.asarray(PIL.Image.fromarray(array).resize((width, height), PIL.Image.Resampling.BOX))
 
-            return _gathered(frames(), name, first), 1000 / tick
+            for index, end in enumerate(ends):
+                picture.seek(index)
+                sampler.show(end, pixels)
+            return sampler.film(float(ends[-1]), pixels)
     except MediaError:
         raise
     except Exception as error:  # Pillow's plugins raise anything
         raise MediaError(f"{name} is a damaged GIF ({error}): save it again"[:300]) from error
-
-
-def _gif(frames: np.ndarray, fps: float) -> bytes:
-    pictures = [PIL.Image.fromarray(frame).quantize(256, dither=PIL.Image.Dither.NONE) for frame in frames]
-    # GIF counts in 10 ms; rounding the ends keeps the whole duration
-    ends = [10 * round(100 * (i + 1) / fps) for i in range(len(frames))]
-    durations = [max(10, end - start) for start, end in zip([0, *ends], ends, strict=False)]
-    out = io.BytesIO()
-    pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0)
-    return out.getvalue()
-
-
-def _mp4(frames: np.ndarray, fps: float, sound: Sound | None) -> bytes:
-    # yuv420p halves the colour planes, so an odd edge is doubled
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
-    out = io.BytesIO()
-    with av.open(out, "w", format="mp4") as container:
-        picture: Any = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-        picture.height, picture.width, picture.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        # one thread: x264's bytes depend on how many it uses
-        picture.options = {"crf": "18", "x264-params": "threads=1"}
-        voice = _aac(container, sound) if sound else None
-        for frame in frames:
-            container.mux(picture.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(picture.encode(None))
-        if voice and sound:
-            _encode_sound(container, voice, sound)
-    return out.getvalue()
-
-
-def _aac(container: Any, sound: Sound) -> Any:
-    rate = sound[1] if sound[1] in AAC_RATES else 48000
-    return container.add_stream("aac", rate=rate, layout="mono" if len(sound[0]) == 1 else "stereo")
-
-
-def _encode_sound(container: Any, stream: Any, sound: Sound) -> None:
-    samples, rate = sound
-    if len(samples) > 2:
-        samples = np.repeat(samples.mean(axis=0, keepdims=True), 2, axis=0)
-    layout = "mono" if len(samples) == 1 else "stereo"
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=stream.rate)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="fltp", layout=layout)
-    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-    for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-        container.mux(stream.encode(piece))
-    container.mux(stream.encode(None))

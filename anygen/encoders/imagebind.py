@@ -94,25 +94,37 @@ def _stem(config: TowerConfig) -> nn.Module:
 
 
 class Tower(nn.Module):
-    """What all towers share: they are saved as, and opened strictly from, config.json and model.safetensors."""
+    """What all towers share: they are saved as, and opened strictly from, config.json and model.safetensors.
+
+    A tower may stand on another, the model's encoder of the modality `base`; then its folder holds what it adds.
+    """
 
     config_type: ClassVar[type]
+    base: ClassVar[str | None] = None
     config: Any
+
+    def own(self) -> nn.Module:
+        """The part that is stored in the tower's folder."""
+        return self
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes config.json and model.safetensors."""
-        save(self, folder / "model.safetensors")
+        save(self.own(), folder / "model.safetensors")
         (folder / "config.json").write_text(json.dumps(asdict(self.config), indent=2) + "\n")
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        cls,
+        folder: Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        base: nn.Module | None = None,
     ) -> Self:
-        """Reads what `save_pretrained` wrote, strictly."""
+        """Reads what `save_pretrained` wrote, strictly; `base` is the encoder that this one stands on, if it does."""
         config: Any = fill(cls.config_type, read_config(folder / "config.json"), str(folder / "config.json"))
         with torch.device("meta"):
-            tower = cls(config)
-        load_strict(tower, folder / "model.safetensors", device, dtype)
+            tower = cls(config) if cls.base is None else cls(config, base)  # type: ignore[call-arg]
+        load_strict(tower.own(), folder / "model.safetensors", device, dtype)
         return tower.eval()
 
 

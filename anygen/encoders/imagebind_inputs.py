@@ -245,7 +245,7 @@ def clip_tokenizer(place: Path) -> Any:
         lines = gzip.decompress(place.read_bytes()).decode("utf-8").split("\n")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ModelError(f"{place} is neither a tokenizer's folder nor a gzipped list of merges: {error}") from error
-    merges = [tuple(line.split()) for line in lines[1 : 49_152 - 256 - 2 + 1] if line.strip()]
+    merges: Any = [tuple(line.split()) for line in lines[1 : 49_152 - 256 - 2 + 1] if line.strip()]
     letters = _letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]

@@ -72,14 +72,16 @@ class DiffusionGenerator(ABC):
 
                 import anygen.generators.vocoder  # noqa: F401  a folder may name it; diffusers imports nothing for one
 
-                borrowed = {name: _borrow(folder, Path(base or ""), name, index[name], options) for name in absent}
+                parts = {name: _part(folder, Path(base or ""), name, index[name], options) for name in absent}
+                if "motion_adapter" in index:  # a pipeline takes its weights and then forgets it
+                    parts["motion_adapter"] = _part(folder, folder, "motion_adapter", index["motion_adapter"], options)
                 pipeline = DiffusionPipeline.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, **_left_out(folder), **borrowed, **options
+                    folder, local_files_only=True, use_safetensors=True, **_left_out(folder), **parts, **options
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
         for name, module in pipeline.components.items():
-            if isinstance(module, nn.Module) and name not in borrowed:
+            if isinstance(module, nn.Module) and name not in parts:
                 _compare(module, folder / name, adapted=index[name][1] != type(module).__name__)
         generator = cls(pipeline.to(device))
         generator.borrowed = tuple(absent)
@@ -205,8 +207,8 @@ def _left_out(folder: Path) -> dict[str, None]:
     return {name: None for name, value in values.items() if isinstance(value, list) and not any(value)}
 
 
-def _borrow(folder: Path, base: Path, name: str, kind: tuple[str, str], options: dict[str, Any]) -> Any:
-    """The part `name` of the pipeline in `base`, which must be of the class that `folder` names."""
+def _part(folder: Path, base: Path, name: str, kind: tuple[str, str], options: dict[str, Any]) -> Any:
+    """The part `name` of the pipeline in `base`, opened strictly; it must be of the class that `folder` names."""
     lent = _index(base).get(name)
     if lent != kind or not (base / name).is_dir() or kind[0] not in LIBRARIES:
         has = f"a {lent[1]}" if lent else "none"

@@ -1,23 +1,28 @@
-"""Playground data sets on disk: sampled chats with their pictures and sounds rendered to files."""
+"""Playground data sets on disk: sampled chats with their pictures, sounds and films rendered to files."""
 
 import json
 import os
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from anygen.error import DataError
-from anygen.playground.caption import caption
-from anygen.playground.chat import Chat, clips_of, scenes_of
+from anygen.media import Audio, Video
+from anygen.playground.chat import Chat, Part, clips_of, films_of, scenes_of
 from anygen.playground.clip import Clip, Played
-from anygen.playground.dialogue import MEDIA, sample_chat
-from anygen.playground.hearing import sound_caption
+from anygen.playground.compositor import Compositor
+from anygen.playground.dialogue import MEDIA, caption_of, sample_chat
+from anygen.playground.film import FPS, FRAMES, Actor, Film
+from anygen.playground.mixer import Mixer
+from anygen.playground.projection import Projection
 from anygen.playground.scene import Placed, Scene
 from anygen.playground.sound import RATE
 
-FOLDERS = {"image": "images", "audio": "sounds"}
+FOLDERS = {"image": "images", "audio": "sounds", "video": "films"}
+_SUFFIXES = {"image": ".png", "audio": ".wav", "video": ".mp4"}
 
 
 def scene_to_json(scene: Scene) -> dict[str, Any]:
@@ -46,6 +51,19 @@ def clip_from_json(values: dict[str, Any]) -> Clip:
         raise DataError(f"no clip can be made of {str(values)[:200]}: {error}") from error
 
 
+def film_to_json(film: Film) -> dict[str, Any]:
+    """The film as plain values."""
+    return {**asdict(film), "actors": [asdict(actor) for actor in film.actors]}
+
+
+def film_from_json(values: dict[str, Any]) -> Film:
+    """The film that `film_to_json` made these values of."""
+    try:
+        return Film(**{**values, "actors": tuple(Actor(**actor) for actor in values["actors"])})
+    except (KeyError, TypeError) as error:
+        raise DataError(f"no film can be made of {str(values)[:200]}: {error}") from error
+
+
 def write_dataset(
     directory: str | Path,
     n: int,
@@ -55,14 +73,13 @@ def write_dataset(
     task: str | None = None,
     media: Collection[str] = MEDIA,
 ) -> Path:
-    """Write `n` sampled chats as `data.jsonl`, `images/NNNNNN.png` of `size` pixels and `sounds/NNNNNN.wav`.
+    """Write `n` sampled chats as `data.jsonl`, `images/NNNNNN.png` of `size` pixels, `sounds/....wav`, `films/....mp4`.
 
-    Returns the folder. `media` of "image" alone gives chats for a model that cannot hear. The same arguments give the
-    same bytes. `data.jsonl` appears last and at once: where it is, the data set is whole. `scene` in a line is the
-    scene of its picture, a list where there are several; so is `clip`.
+    Returns the folder. `media` of "image" alone gives chats for a model that cannot hear, with "video" there are films;
+    one that has a soundtrack has it in its file, and where the assistant makes both the sound also follows on its own.
+    The same arguments give the same bytes. `data.jsonl` appears last and at once: where it is, the data set is whole.
+    `scene` in a line is the scene of its picture, a list where there are several; so are `clip` and `film`.
     """
-    from anygen.playground.compositor import Compositor
-    from anygen.playground.mixer import Mixer
     from anygen.training.data import DATA_FILE
 
     if n < 1:
@@ -73,60 +90,83 @@ def write_dataset(
     file = directory / DATA_FILE
     if file.exists():
         raise DataError(f"{file} is there already; choose another folder or remove it")
-    for kind in FOLDERS.values():
-        (directory / kind).mkdir(parents=True, exist_ok=True)
+    if "video" in media and size % 64:
+        raise DataError(f"a film's side is a multiple of 64 pixels, not {size}")
+    for kind in FOLDERS if "video" in media else MEDIA:
+        (directory / FOLDERS[kind]).mkdir(parents=True, exist_ok=True)
     stream = random.Random(f"{seed}|{split}")
-    compositor, mixer = Compositor(size), Mixer()
+    writer = _Writer(directory, size)
     started = directory / f"{DATA_FILE}.{os.getpid()}"
-    pictures = sounds = 0
     try:
         with started.open("w", encoding="utf-8") as out:
             for _ in range(n):
-                chat = sample_chat(stream, task, split, media)
-                scenes, clips = scenes_of(chat), clips_of(chat)
-                images = [f"{FOLDERS['image']}/{pictures + i:06d}.png" for i in range(1, len(scenes) + 1)]
-                audios = [f"{FOLDERS['audio']}/{sounds + i:06d}.wav" for i in range(1, len(clips) + 1)]
-                pictures, sounds = pictures + len(scenes), sounds + len(clips)
-                _draw(compositor, scenes, [directory / path for path in images])
-                _play(mixer, clips, [directory / path for path in audios])
-                print(json.dumps(_line(chat, {"image": iter(images), "audio": iter(audios)})), file=out)
+                print(json.dumps(writer.line(sample_chat(stream, task, split, media))), file=out)
         started.replace(file)
     finally:
         started.unlink(missing_ok=True)
     return directory
 
 
-def _draw(compositor: Any, scenes: list[Scene], paths: list[Path]) -> None:
-    from PIL import Image
+class _Writer:
+    """Writes the media of chats to files that are numbered by kind."""
 
-    for pixels, path in zip(compositor.render(scenes) if scenes else (), paths, strict=True):
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(path)
+    def __init__(self, directory: Path, size: int) -> None:
+        self.directory, self.size = directory, size
+        self.compositor, self.mixer = Compositor(size), Mixer()
+        self.written = dict.fromkeys(FOLDERS, 0)
 
+    @cached_property
+    def projection(self) -> Projection:
+        """Made when the first film is written."""
+        return Projection(self.size)
 
-def _play(mixer: Any, clips: list[Clip], paths: list[Path]) -> None:
-    import soundfile
-
-    for samples, path in zip(mixer.render(clips) if clips else (), paths, strict=True):
-        soundfile.write(path, samples.numpy(), RATE, subtype="PCM_16")
-
-
-def _file(part: dict[str, Any], path: str, role: str) -> dict[str, Any]:
-    """A medium's part; one that the assistant makes has the caption that it is made from."""
-    said = caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
-    return {"type": part["type"], "path": path, **({"caption": said} if role == "assistant" else {})}
-
-
-def _line(chat: Chat, paths: dict[str, Iterator[str]]) -> dict[str, Any]:
-    turns = [
-        {
-            "role": message["role"],
-            "content": [
-                part if part["type"] == "text" else _file(part, next(paths[part["type"]]), message["role"])
-                for part in message["content"]
-            ],
+    def line(self, chat: Chat) -> dict[str, Any]:
+        """A chat as a line of the data set, once its media are written."""
+        turns = [{"role": turn["role"], "content": self._turn(turn["role"], turn["content"])} for turn in chat.messages]
+        line: dict[str, Any] = {"messages": turns, "task": chat.task}
+        known = {
+            "scene": [*map(scene_to_json, scenes_of(chat))],
+            "clip": [*map(clip_to_json, clips_of(chat))],
+            "film": [*map(film_to_json, films_of(chat))],
         }
-        for message in chat.messages
-    ]
-    line: dict[str, Any] = {"messages": turns, "task": chat.task}
-    known = {"scene": [*map(scene_to_json, scenes_of(chat))], "clip": [*map(clip_to_json, clips_of(chat))]}
-    return line | {key: values[0] if len(values) == 1 else values for key, values in known.items() if values}
+        return line | {key: values[0] if len(values) == 1 else values for key, values in known.items() if values}
+
+    def _turn(self, role: str, parts: list[Part]) -> list[Part]:
+        """The parts with paths; what the assistant makes has the caption that it is made from."""
+        content = []
+        for part, after in zip(parts, [*parts[1:], None], strict=True):
+            sound = part["type"] == "video" and after is not None and after["type"] == "audio"
+            if part["type"] == "text":
+                content.append(part)
+            elif content and "heard" in content[-1] and role == "user":
+                del content[-1]["heard"]  # it is in the film's file
+            else:
+                path = self._write(part, after["clip"] if sound and after else None)
+                said = {"caption": caption_of(part)} if role == "assistant" else {}
+                content.append({"type": part["type"], "path": path, **said, **({"heard": True} if sound else {})})
+        return [{key: value for key, value in part.items() if key != "heard"} for part in content]
+
+    def _write(self, part: Part, sound: Clip | None) -> str:
+        import soundfile
+        from PIL import Image
+
+        kind = part["type"]
+        self.written[kind] += 1
+        path = f"{FOLDERS[kind]}/{self.written[kind]:06d}{_SUFFIXES[kind]}"
+        file = self.directory / path
+        if kind == "image":
+            Image.fromarray(self.compositor.render([part["scene"]])[0].permute(1, 2, 0).numpy()).save(file)
+        elif kind == "audio":
+            soundfile.write(file, self.mixer.render([part["clip"]])[0].numpy(), RATE, subtype="PCM_16")
+        else:
+            film_video(part["film"], sound, self.projection, self.mixer).save(file)
+        return path
+
+
+def film_video(film: Film, sound: Clip | None, projection: Projection, mixer: Mixer | None) -> Video:
+    """A film as a video, with its soundtrack if any, which ends with the film."""
+    frames = projection.render([film])[0].permute(0, 2, 3, 1).numpy()
+    heard = None
+    if sound and mixer:
+        heard = Audio(mixer.render([sound])[0, : FRAMES * RATE // FPS].numpy(), RATE)
+    return Video(frames, FPS, audio=heard)

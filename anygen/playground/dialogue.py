@@ -4,18 +4,20 @@ import random
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from anygen.playground import sound_dialogue
+from anygen.playground import film_dialogue, sound_dialogue
 from anygen.playground.arrange import upright
 from anygen.playground.caption import caption, casual, draw_request, sample_scene_to_draw
 from anygen.playground.chat import Chat, Message, Part, asked, assistant, drawn, text_part, told, user
 from anygen.playground.clip import upright as upright_clip
 from anygen.playground.edit import edit, sample_edit
+from anygen.playground.film import upright as upright_film
 from anygen.playground.hearing import sound_caption
 from anygen.playground.knowledge import world_question
 from anygen.playground.question import describe, is_there, question, scene_to_ask
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.tale import sample_story, story_request
 from anygen.playground.unknown import decline, unknown_name, unknown_request
+from anygen.playground.watching import film_caption
 from anygen.playground.word import a
 
 
@@ -123,7 +125,24 @@ SAMPLERS: dict[str, Callable[[random.Random, str], Chat]] = {
     "mixed": sound_dialogue.mixing,
 }
 TASKS = tuple(SAMPLERS)
-LONG = ("story", "dialogue", "mixed", "both")
+"""The tasks of pictures and sounds; those of films follow."""
+FILM_SAMPLERS: dict[str, Callable[[random.Random, str], Chat]] = {
+    "watch": film_dialogue.watching,
+    "film": film_dialogue.filming,
+    "film_vqa": film_dialogue.answering,
+    "film_pope": film_dialogue.finding,
+    "animate": film_dialogue.animating,
+    "frame": film_dialogue.freezing,
+    "refilm": film_dialogue.changing,
+    "unfilmed": film_dialogue.declining,
+    "cinema": film_dialogue.cinema,
+    "talkie": film_dialogue.talking,
+    "score": film_dialogue.scoring,
+    "screen": film_dialogue.screening,
+    "attend": film_dialogue.attending,
+}
+FILM_TASKS = tuple(FILM_SAMPLERS)
+LONG = ("story", "dialogue", "mixed", "both", "cinema")
 """Tasks whose answers are more than one text: the first of their texts says too little to be judged alone."""
 MIXTURE = {
     "draw": 22,
@@ -147,13 +166,29 @@ MIXTURE = {
     "unheard": 3,
     "mixed": 4,
 }
+FILM_MIXTURE = {
+    "watch": 14,
+    "film": 18,
+    "film_vqa": 16,
+    "film_pope": 4,
+    "animate": 9,
+    "frame": 5,
+    "refilm": 9,
+    "unfilmed": 2,
+    "cinema": 5,
+    "talkie": 7,
+    "score": 7,
+    "screen": 7,
+    "attend": 4,
+}
 MEDIA = ("image", "audio")
-_AUDIO = TASKS[TASKS.index("hear") :]
+_AUDIO = (*TASKS[TASKS.index("hear") :], *FILM_TASKS[FILM_TASKS.index("talkie") :])
 
 
 def tasks(media: Collection[str] = MEDIA) -> tuple[str, ...]:
-    """The tasks for a model that sees and draws, and with "audio" in `media` those that need hearing and playing."""
-    return TASKS if "audio" in media else tuple(task for task in TASKS if task not in _AUDIO)
+    """The tasks for a model that sees and draws, with "audio" in `media` hears and plays, with "video" films, too."""
+    every = TASKS + FILM_TASKS if "video" in media else TASKS
+    return every if "audio" in media else tuple(task for task in every if task not in _AUDIO)
 
 
 def sample_chat(
@@ -161,23 +196,32 @@ def sample_chat(
 ) -> Chat:
     """A random chat of the task, or of any for these media by MIXTURE.
 
-    `split` "heldout" takes words, new pictures and new sounds that are held out.
+    `split` "heldout" takes words, new pictures, new sounds and new films that are held out.
     """
-    if task is not None and task not in SAMPLERS:
-        raise ValueError(f"no task is called '{task}'; there are {', '.join(SAMPLERS)}")
+    samplers = SAMPLERS | FILM_SAMPLERS
+    if task is not None and task not in samplers:
+        raise ValueError(f"no task is called '{task}'; there are {', '.join(samplers)}")
     if task is None:
-        names = tasks(media)
-        task = stream.choices(names, [MIXTURE[name] for name in names])[0]
-    return SAMPLERS[task](stream, split)
+        names, weights = tasks(media), MIXTURE | FILM_MIXTURE
+        task = stream.choices(names, [weights[name] for name in names])[0]
+    return samplers[task](stream, split)
 
 
 def caption_of(part: Part) -> str:
-    """The caption of a part that is a picture or a sound."""
+    """The caption of a picture, a sound or a film: the one that the part brings along, or the canonical one."""
+    if "caption" in part:
+        return part["caption"]
+    if part["type"] == "video":
+        return film_caption(part["film"])
     return caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
 
 
 def told_of(part: Part) -> str:
-    """What is told of a picture or a sound that is given: the caption that does not depend on who made it."""
+    """What is told of a picture, a sound or a film that is given: the caption that does not depend on who made it."""
+    if "told" in part:
+        return part["told"]
+    if part["type"] == "video":
+        return film_caption(upright_film(part["film"]))
     return caption(upright(part["scene"])) if part["type"] == "image" else sound_caption(upright_clip(part["clip"]))
 
 

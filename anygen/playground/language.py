@@ -1,8 +1,8 @@
 """The language of the playground, in one place: captions, requests, chats and the reading of answers."""
 
 from anygen.playground.caption import caption, draw_request, noun_phrase, paraphrase
-from anygen.playground.chat import Chat, clips_of, scenes_of
-from anygen.playground.dialogue import TASKS, corpus_line, in_words, sample_chat, tasks
+from anygen.playground.chat import Chat, clips_of, films_of, scenes_of
+from anygen.playground.dialogue import FILM_TASKS, TASKS, corpus_line, in_words, sample_chat, tasks
 from anygen.playground.hearing import (
     SoundFacts,
     parse_sound,
@@ -24,12 +24,23 @@ from anygen.playground.reading import (
 )
 from anygen.playground.tale import page_right, story_request
 from anygen.playground.unknown import UNKNOWN, decline
+from anygen.playground.watching import (
+    FilmFacts,
+    film_caption,
+    film_facts,
+    film_paraphrase,
+    film_request,
+    parse_film,
+    told_film,
+)
 
 __all__ = [
+    "FILM_TASKS",
     "TASKS",
     "UNKNOWN",
     "Chat",
     "Facts",
+    "FilmFacts",
     "SoundFacts",
     "answer_right",
     "caption",
@@ -39,11 +50,17 @@ __all__ = [
     "declined",
     "draw_request",
     "facts_of",
+    "film_caption",
+    "film_facts",
+    "film_paraphrase",
+    "film_request",
+    "films_of",
     "in_words",
     "noun_phrase",
     "page_right",
     "paraphrase",
     "parse_caption",
+    "parse_film",
     "parse_sound",
     "sample_chat",
     "scenes_of",
@@ -54,6 +71,7 @@ __all__ = [
     "story_request",
     "tasks",
     "thing_called",
+    "told_film",
     "told_sound",
     "unheard_right",
     "unknown_right",

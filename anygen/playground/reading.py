@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anygen.playground.clip import Clip
+from anygen.playground.film import Film
 from anygen.playground.hearing import parse_sound, sound_facts
 from anygen.playground.scene import Scene, place_of
 from anygen.playground.things import SIZES, THINGS
+from anygen.playground.watching import film_facts, parse_film
 from anygen.playground.word import (
     BACKDROP_WORDS,
     INVERSE,
@@ -110,16 +112,16 @@ _LEXICON = _lexicon()
 _LONGEST = max(map(len, _LEXICON))
 
 
-def _marks(text: str) -> Iterator[tuple[str, str, int]]:
-    """What the words of a text mean, in their order, and where in the text each phrase ends."""
+def _marks(text: str) -> Iterator[tuple[str, str, int, int]]:
+    """What the words of a text mean, in their order, and where in the text each phrase begins and ends."""
     found = list(_WORD.finditer(text.lower()))
     words = [match[0] for match in found]
     i = 0
     while i < len(words):
         for length in range(min(_LONGEST, len(words) - i), 0, -1):
             if mark := _LEXICON.get(tuple(words[i : i + length])):
+                yield *mark, found[i].start(), found[i + length - 1].end()
                 i += length
-                yield *mark, found[i - 1].end()
                 break
         else:
             i += 1
@@ -128,10 +130,22 @@ def _marks(text: str) -> Iterator[tuple[str, str, int]]:
 def mentions(text: str) -> dict[str, int]:
     """The things that a text names, by canonical name, and where in it each one's first name ends."""
     ends: dict[str, int] = {}
-    for kind, value, end in _marks(text):
+    for kind, value, _, end in _marks(text):
         if kind in ("thing", "things"):
             ends.setdefault(value, end)
     return ends
+
+
+def names_in(text: str, thing: str) -> list[tuple[int, int, bool]]:
+    """Where a text names the thing, by whatever name: begin and end of each, and whether it is a plural."""
+    marks = (mark for mark in _marks(text) if mark[1] == thing and mark[0] in ("thing", "things"))
+    return [(begin, end, kind == "things") for kind, _, begin, end in marks]
+
+
+def meaning(phrase: str) -> str | None:
+    """What kind of word of the playground a phrase is as a whole: "thing", "number", "backdrop" ..., or None."""
+    kind, _ = _LEXICON.get(tuple(_words(phrase)), (None, ""))
+    return kind
 
 
 def parse_caption(text: str) -> Facts | None:
@@ -142,7 +156,7 @@ def parse_caption(text: str) -> Facts | None:
     relation, backdrop = None, None
     of_first = False
     size = place = number = last = None
-    for kind, value, _ in _marks(text):
+    for kind, value, _, _ in _marks(text):
         if kind in ("thing", "things"):
             last = value
             count = int(number) if number is not None else int(kind == "thing")
@@ -219,8 +233,8 @@ def answer_right(answer: str, facts: dict) -> bool:
     """Whether an answer is right: strict about content, tolerant of case, punctuation and articles.
 
     `facts` are those of a sampled chat: `accept` lists the right answers, `unknown` is a name that must be
-    declined, `unheard` one whose sound must be; otherwise the answer is read as a caption of `target`, `scene` or
-    `clip`.
+    declined, `unheard` one whose sound must be; otherwise the answer is read as a caption of `target`, `scene`,
+    `clip` or `film`.
     """
     if "unknown" in facts:
         return unknown_right(answer, facts["unknown"])
@@ -228,7 +242,10 @@ def answer_right(answer: str, facts: dict) -> bool:
         return unheard_right(answer, facts["unheard"])
     if "accept" in facts:
         return plain(answer) in {plain(text) for text in facts["accept"]}
-    wanted = facts.get("target") or facts.get("scene") or facts["clip"]
+    wanted = facts.get("target") or facts.get("scene") or facts.get("clip") or facts["film"]
+    if isinstance(wanted, Film):
+        seen = parse_film(answer)
+        return seen is not None and seen.agrees(film_facts(wanted))
     if isinstance(wanted, Clip):
         heard = parse_sound(answer)
         return heard is not None and heard.agrees(sound_facts(wanted))

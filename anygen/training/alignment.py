@@ -22,7 +22,9 @@ from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
+STAGE_1 |= {"watch": 3, "film_vqa": 4, "film_pope": 1, "attend": 1}
 STAGE_2 = {"draw": 6, "edit": 3, "story": 1, "sound": 5, "repeat": 3, "voice": 1, "both": 2, "see": 1}
+STAGE_2 |= {"film": 6, "animate": 3, "refilm": 3, "cinema": 1, "talkie": 2, "screen": 2, "score": 1, "frame": 1}
 STAGE_3 = {
     "draw": 20,
     "caption": 12,
@@ -44,6 +46,19 @@ STAGE_3 = {
     "belong": 5,
     "unheard": 3,
     "mixed": 5,
+    "watch": 12,
+    "film": 18,
+    "film_vqa": 18,
+    "film_pope": 4,
+    "animate": 9,
+    "frame": 5,
+    "refilm": 10,
+    "unfilmed": 2,
+    "cinema": 5,
+    "talkie": 7,
+    "score": 7,
+    "screen": 7,
+    "attend": 4,
 }
 
 

@@ -24,7 +24,7 @@ DATA_FILE = "data.jsonl"
 ROLES = ("system", "user", "assistant")
 MEDIA = ("image", "audio", "video")
 
-_CHAT_KEYS = ("messages", "task", "scene", "clip")
+_CHAT_KEYS = ("messages", "task", "scene", "clip", "film")
 _MESSAGE_KEYS = ("role", "content")
 
 
@@ -32,7 +32,8 @@ _MESSAGE_KEYS = ("role", "content")
 class Example:
     """One chat of a data set: messages whose content is a list of parts, media parts with an absolute `path`.
 
-    `where` is file and line, for errors; `scene` is what the playground knows of its pictures, `clip` of its sounds.
+    `where` is file and line, for errors; `scene` is what the playground knows of its pictures, `clip` of its sounds,
+    `film` of its films.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -40,6 +41,7 @@ class Example:
     task: str | None = None
     scene: dict[str, Any] | list[dict[str, Any]] | None = None
     clip: dict[str, Any] | list[dict[str, Any]] | None = None
+    film: dict[str, Any] | list[dict[str, Any]] | None = None
 
     @property
     def media(self) -> list[dict[str, Any]]:
@@ -154,10 +156,11 @@ def _example(chat: Any, where: str, folder: Path) -> Example:
     _check_roles([message["role"] for message in read], where)
     if not isinstance(chat.get("task", ""), str):
         raise DataError(f"{where}: 'task' is {_kind(chat['task'])}, not a string")
-    for key in ("scene", "clip"):
+    for key in ("scene", "clip", "film"):
         if not isinstance(chat.get(key, {}), dict | list):
             raise DataError(f"{where}: '{key}' is {_kind(chat[key])}, not an object or a list of objects")
-    return Example(messages=read, where=where, task=chat.get("task"), scene=chat.get("scene"), clip=chat.get("clip"))
+    known = {key: chat.get(key) for key in ("task", "scene", "clip", "film")}
+    return Example(messages=read, where=where, **known)
 
 
 def _check_roles(roles: list[str], where: str) -> None:

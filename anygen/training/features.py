@@ -1,15 +1,17 @@
 """Stage 1 from cached features: input projectors alone, on what the frozen encoders make of the playground's media."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from anygen.error import RequestError
 from anygen.model import AnyGenModel
 from anygen.training.loop import Batch
-from anygen.training.sense import SENSES
+from anygen.training.sense import SENSES, Part, Sense
 from anygen.training.telling import Telling
 
 
@@ -20,17 +22,26 @@ class Told(NamedTuple):
     ids: Tensor
 
 
+def pooled(size: int, fresh: int, step: int) -> list[int]:
+    """The numbers of the media that a pool holds after this step's new ones: the last `size`, each in its row."""
+    last = size + step * fresh
+    return [row + size * ((last - 1 - row) // size) for row in range(size)]
+
+
 class FeaturesStage(nn.Module):
     """Trains the input projectors to say a medium's caption in the language model's own embeddings, token by token.
 
-    The losses are those of `Telling`. Encoders run once over a pool of `pool` media per modality and never again.
+    The losses are those of `Telling`. Encoders fill a pool of `pool` media per modality once; then `fresh` new media
+    take the places of the oldest in every step, so that each is seen a few times and none is learnt by heart.
     """
 
     short = True
 
-    def __init__(self, name: str, model: AnyGenModel, *, pool: int) -> None:
+    def __init__(self, name: str, model: AnyGenModel, *, pool: int, fresh: int = 16) -> None:
         super().__init__()
-        self.name, self.model, self.pool_size = name, model, pool
+        if fresh > pool:
+            raise RequestError(f"a pool of {pool} media cannot take {fresh} new ones in every step")
+        self.name, self.model, self.pool_size, self.fresh = name, model, pool, fresh
         self.senses = {modality: SENSES[modality](model, False) for modality in model.input_projectors}
         self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)
         self.pool: dict[str, Told] = {}
@@ -50,12 +61,12 @@ class FeaturesStage(nn.Module):
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
-        """Where in the pool the batch lies: numbers in 0..1 for each modality."""
+        """The step, and where in the pool the batch lies: numbers in 0..1 for each modality."""
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return {modality: torch.rand(size, generator=rng) for modality in self.senses}
+        return {"step": torch.tensor(step)} | {modality: torch.rand(size, generator=rng) for modality in self.senses}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        self.pool = self.pool or {modality: self.told(modality, "train", self.pool_size) for modality in self.senses}
+        self.renew(int(batch["step"]))
         losses: dict[str, Tensor] = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.ids)).long()
@@ -63,26 +74,43 @@ class FeaturesStage(nn.Module):
             losses |= self.telling.losses(projected, pool.ids[rows], modality)
         return losses
 
+    def renew(self, step: int) -> None:
+        """Puts the step's new media into the pool, or fills it with those that it holds at this step."""
+        if not self.pool:
+            numbers = pooled(self.pool_size, self.fresh, step)
+            self.pool = {modality: self.told(modality, "train", numbers) for modality in self.senses}
+        elif self.fresh:
+            last = self.pool_size + step * self.fresh
+            numbers = list(range(last - self.fresh, last))
+            rows = torch.tensor([number % self.pool_size for number in numbers], device=self.model.device)
+            for modality, pool in self.pool.items():
+                new = self.told(modality, "train", numbers)
+                pool.features[rows], pool.ids[rows] = new.features, new.ids
+
     @torch.no_grad()
-    def told(self, modality: str, split: str, count: int) -> Told:
-        """Features and words of random media, the same in every run."""
-        stream, sense, device = random.Random(f"features {split}"), self.senses[modality], self.model.device
+    def told(self, modality: str, split: str, numbers: Sequence[int]) -> Told:
+        """Features and words of random media by their numbers, the same in every run."""
+        sense, device = self.senses[modality], self.model.device
         tokens = self.model.input_projectors[modality].tokens
         features, rows = [], []
-        for _ in range(0, count, 32):
-            parts = [sense.sample(stream, split) for _ in range(32)]
-            if split == "train":
-                parts = [sense.varied(part, stream) for part in parts]
+        for start in range(0, len(numbers), 32):
+            parts = [self._part(sense, split, number) for number in numbers[start : start + 32]]
             shown = {key: value.to(device) for key, value in sense.shown(parts).items()}
             features.append(self.model.encoders[modality](sense.features_of(shown)).bfloat16())
-            rows.append(self.telling.words(list(map(sense.told, parts)), tokens).to(device))
+            unasked = list(map(sense.unasked, parts))
+            rows.append(self.telling.words(list(map(sense.told, parts)), tokens, unasked).to(device))
         return Told(torch.cat(features), torch.cat(rows))
+
+    def _part(self, sense: Sense, split: str, number: int) -> Part:
+        stream = random.Random(f"features {split} {number}")
+        part = sense.sample(stream, split)
+        return sense.varied(part, stream) if split == "train" else part
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Held-out media whose every token is nearest to the embedding of the right word."""
         figures, lines = {}, []
         for modality in self.senses:
-            held = self.told(modality, "heldout", 256)
+            held = self.told(modality, "heldout", range(256))
             said = self.telling.near(self.model.project(modality, held.features.float())).argmax(-1)
             right = (said == held.ids).all(1).tolist()
             figures[f"told_{modality}"] = round(sum(right) / len(right), 3)

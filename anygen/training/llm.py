@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.playground.chat import Chat
-from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
+from anygen.playground.dialogue import FILM_MIXTURE, LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
 from anygen.playground.slips import slipped
 from anygen.signals import Vocabulary
@@ -111,7 +111,7 @@ class LLMStage(nn.Module):
     ) -> None:
         super().__init__()
         self.tokenizer, self.length, self.rest, self.slips = tokenizer, length, rest, slips
-        self.mixture = {task: weight for task, weight in MIXTURE.items() if task in tasks(media)}
+        self.mixture = {task: weight for task, weight in (MIXTURE | FILM_MIXTURE).items() if task in tasks(media)}
         self.llm = build_llm(len(tokenizer), sizes, tokenizer)
         self.vocabulary = Vocabulary.resolve(tokenizer, SIGNALS)
         self.recall_weight = recall

@@ -45,6 +45,15 @@ class Recipe:
     audio_text_steps: int | None = None
     audio_depth: int = 4
     audio_guidance: float = 2.5
+    video_depth: int = 2  # blocks in which the video encoder's features see each other
+    video_text_steps: int | None = None
+    video_guidance: float = 2.5
+    video_strength: float | None = 1.0  # how far a picture that is animated may be left; none: it cannot be
+    motion_heads: int = 4
+    motion_seen: int = 8  # frames of each film that the video generator is shown at once, of 16
+    motion_spatial: bool = False  # train the layers that the video generator has of the image generator, too
+    motion_pictures: int = 0  # pictures in each of its batches: then these layers learn, and stay shared
+    given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
     llm_width: int = 192
@@ -55,7 +64,8 @@ class Recipe:
     projector_width: int = 192
     rank: int = 32
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
-    pool: int = 40000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
+    pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
+    fresh: int = 16  # media that are new in stage 1's pool in every step
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14
@@ -75,6 +85,8 @@ _NIGHT = {
     "audio-vae": FitOptions(steps=10000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
     "audio-vocoder": FitOptions(steps=10000, batch=8, rate=1e-3, ema=0.999, clip=5.0),
     "audio-generator": FitOptions(steps=15000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
+    "video-encoder": FitOptions(steps=4000, batch=16, rate=1.2e-3, ema=0.998, weight_decay=0.05),
+    "video-generator": FitOptions(steps=12000, batch=8, rate=8e-4, ema=0.999, save_every=250, sample_every=2000),
     "stage1": FitOptions(steps=6000, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
     "stage2": FitOptions(steps=4000, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
     "stage3": FitOptions(steps=6000, batch=8, rate=1e-3, ema=0.998, warmup=100),
@@ -127,6 +139,20 @@ _GPU = {
         sample_every=10000,
         save_every=5000,
     ),
+    "video-encoder": FitOptions(
+        steps=6000, batch=128, rate=1e-3, ema=0.999, weight_decay=0.05, workers=12, warmup=500, log_every=200
+    ),
+    "video-generator": FitOptions(
+        steps=40000,
+        batch=64,
+        rate=5e-4,
+        ema=0.9995,
+        warmup=500,
+        workers=12,
+        log_every=200,
+        sample_every=10000,
+        save_every=5000,
+    ),
     "stage1": FitOptions(steps=10000, batch=256, rate=1e-3, decay_share=0.5, log_every=200, sample_every=5000),
     "stage2": FitOptions(steps=6000, batch=256, rate=2e-3, decay_share=0.5, log_every=200, sample_every=3000),
     "stage3": FitOptions(steps=10000, batch=48, rate=6e-4, ema=0.999, workers=12, log_every=200, sample_every=5000),
@@ -155,19 +181,24 @@ RECIPES = {
 def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     """A named recipe with `key=value` or `stage.key=value` settings over it; unknown names and keys are errors."""
     if name not in RECIPES:
-        raise RequestError(f"no recipe '{name}'; there are {', '.join(RECIPES)}")
+        raise RequestError(f"no recipe '{name}'; there are {', '.join(RECIPES)}, concept")
     recipe = RECIPES[name]
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise RequestError(f"'{setting}' is not key=value")
-        stage, dot, option = key.rpartition(".")
-        if dot and stage not in recipe.fits:
-            raise RequestError(f"no step '{stage}' in '{key}'; there are {', '.join(recipe.fits)}")
-        target: Any = recipe.fits[stage] if dot else recipe
-        changed = _changed(target, option if dot else key, value)
-        recipe = dataclasses.replace(recipe, fits=recipe.fits | {stage: changed}) if dot else changed
+        recipe = changed(recipe, setting)
     return recipe
+
+
+def changed(recipe: Any, setting: str) -> Any:
+    """A recipe with one setting, `key=value` or `stage.key=value`, changed; unknown names and keys are errors."""
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise RequestError(f"'{setting}' is not key=value")
+    stage, dot, option = key.rpartition(".")
+    if not dot:
+        return _changed(recipe, key, value)
+    if stage not in recipe.fits:
+        raise RequestError(f"no step '{stage}' in '{key}'; there are {', '.join(recipe.fits)}")
+    return dataclasses.replace(recipe, fits=recipe.fits | {stage: _changed(recipe.fits[stage], option, value)})
 
 
 def _changed(target: Any, key: str, value: str) -> Any:

@@ -1,26 +1,26 @@
 """Runs of recipes: what `anygen train` does, step by step, from an empty folder to a finished model folder."""
 
-import dataclasses
-import json
+import random
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from anygen.error import DataError, RequestError
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.loop import fit
 from anygen.training.recipe import Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
+from anygen.training.steps import Steps
 
-DONE = "done.json"
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
-PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio"}
+PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio", "video": "imagebind-video"}
 """The encoders' folders in a model."""
+LENDERS = {"video": "image"}
+"""Whose generator lends a generator what its own folder does not have."""
+QUERIES = {"image": 16, "audio": 24, "video": 32}
+"""Tokens in which an input projector tells a medium: as many as its longest caption has."""
 
 
 def _captions(modality: str, count: int) -> list[str]:
@@ -30,19 +30,26 @@ def _captions(modality: str, count: int) -> list[str]:
         from anygen.training.image_vae import scenes_of
 
         return [caption(scene) for scene in scenes_of(0, count, 99)]
+    if modality == "video":
+        from anygen.playground.film import sample_film
+        from anygen.playground.watching import film_caption
+
+        stream = random.Random("film captions")
+        return [film_caption(sample_film(stream)) for _ in range(count)]
     from anygen.playground.hearing import sound_caption
     from anygen.training.audio_vae import clips_of
 
     return [sound_caption(clip) for clip in clips_of(0, count, 99)]
 
 
-class Run:
-    """One recipe in one output folder: `steps` in order, each with its own folder, skipped when it is done."""
+class Run(Steps):
+    """A recipe's steps from nothing to a model folder, or from a finished model on."""
+
+    recipe: Recipe
 
     def __init__(self, recipe: Recipe, output: Path) -> None:
-        self.recipe, self.output = recipe, output
-        self.overall: Overall | None = None
-        self.steps: dict[str, Callable[[Path], bool]] = {
+        super().__init__(recipe, output)
+        self.steps = {
             "tokenizer": self._tokenizer,
             "llm": self._llm,
             "image-encoder": self._image_encoder,
@@ -52,46 +59,17 @@ class Run:
             "audio-vae": self._audio_vae,
             "audio-vocoder": self._audio_vocoder,
             "audio-generator": self._audio_generator,
+            "video-encoder": self._video_encoder,
+            "video-generator": self._video_generator,
             "stage1": self._stage1,
             "stage2": self._stage2,
             "stage3": self._stage3,
             "model": self._model,
         }
-        left_out = {"image", "audio"} - set(recipe.media)
+        left_out = {"image", "audio", "video"} - set(recipe.media)
         self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
         if recipe.start:
             self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
-
-    def folder(self, step: str) -> Path:
-        return self.output / step
-
-    def done(self, step: str) -> bool:
-        return (self.folder(step) / DONE).exists()
-
-    def need(self, step: str) -> Path:
-        """The folder of a finished earlier step."""
-        if not self.done(step):
-            raise DataError(f"step '{step}' is not finished in {self.output}; train it first (--stage {step})")
-        return self.folder(step)
-
-    def start(self, only: str | None, resume: bool) -> bool:
-        """Runs all steps, or one. Finished ones are skipped, a started one needs `resume`. True when none is left."""
-        if only is not None and only not in self.steps:
-            raise RequestError(f"no stage '{only}'; there are {', '.join(self.steps)}")
-        for step, run in self.steps.items():
-            if only not in (None, step) or self.done(step):
-                continue
-            folder = self.folder(step)
-            if not resume and (folder / "checkpoint.safetensors").exists():
-                raise DataError(f"{folder} holds a started run; go on with --resume, or use another --output")
-            torch.manual_seed(self.recipe.seed)  # initial weights
-            started = time.time()
-            if not run(folder):
-                return False
-            (folder / DONE).write_text(json.dumps({"step": step, "seconds": round(time.time() - started, 1)}) + "\n")
-            if self.overall:
-                self.overall.finish(step)
-        return True
 
     def say_how_long(self) -> None:
         """Says how long each step takes on this machine, and from now on how far all of them are."""
@@ -104,15 +82,10 @@ class Run:
 
         return PreTrainedTokenizerFast.from_pretrained(self.need("tokenizer"))
 
-    def _fit(self, stage: Any, folder: Path, step: str) -> bool:
-        options = dataclasses.replace(self.recipe.fits[step], seed=self.recipe.seed)
-        overall = self.overall
-        return fit(stage, options, folder, tell=(lambda share: overall.show(step, share)) if overall else None)
-
     def _tokenizer(self, folder: Path) -> bool:
-        from anygen.training.tokenizer import train_tokenizer
+        from anygen.training.tokenizer import corpus, train_tokenizer
 
-        train_tokenizer(self.recipe.vocabulary).save_pretrained(folder)
+        train_tokenizer(self.recipe.vocabulary, corpus(media=self.recipe.media)).save_pretrained(folder)
         return True
 
     def _llm(self, folder: Path) -> bool:
@@ -251,13 +224,22 @@ class Run:
         stage.pipeline().save_pretrained(folder / "part")
         return True
 
+    def _video_encoder(self, folder: Path) -> bool:
+        from anygen.training.video_steps import train_encoder
+
+        return train_encoder(self, folder)
+
+    def _video_generator(self, folder: Path) -> bool:
+        from anygen.training.video_steps import train_generator
+
+        return train_generator(self, folder)
+
     def model(self, after: str | None) -> Any:
         """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
         from transformers import LlamaForCausalLM
 
-        from anygen.encoders import ENCODERS
+        from anygen.encoders import OWN, open_encoders
         from anygen.folder import GeneratorConfig, ModelConfig
-        from anygen.generators import GENERATORS
         from anygen.model import AnyGenModel
         from anygen.training.tokenizer import SIGNALS
 
@@ -268,10 +250,10 @@ class Run:
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
-        encoders = {m: ENCODERS[m].from_pretrained(tower) for m, tower in self._towers().items()}
-        generators = {m: GENERATORS[m].from_pretrained(self.need(f"{m}-generator") / "part") for m in r.media}
-        guidance = {"image": r.guidance, "audio": r.audio_guidance}
-        strength = {"image": r.edit_strength if r.edits else None}
+        encoders = open_encoders({m: (tower, OWN, {}) for m, tower in self._towers().items()})
+        generators = {m: self._generator(m) for m in r.media}
+        guidance = {"image": r.guidance, "audio": r.audio_guidance, "video": r.video_guidance}
+        strength = {"image": r.edit_strength if r.edits else None, "video": r.video_strength}
         config = ModelConfig(
             format=1,
             name=r.name,
@@ -284,6 +266,7 @@ class Run:
                     steps=r.sampling_steps,
                     guidance=guidance[m],
                     edit_strength=strength.get(m),
+                    base=LENDERS.get(m),
                 )
                 for m in r.media
             },
@@ -302,6 +285,22 @@ class Run:
         """Where the encoders are; the text tower was trained beside the image encoder."""
         towers = {m: self.need(f"{m}-encoder") / "part" for m in self.recipe.media}
         return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
+
+    def _generator(self, modality: str) -> Any:
+        """A trained generator, with what another lends it."""
+        from anygen.generators import GENERATORS
+
+        lender = LENDERS.get(modality)
+        base = self._generator_at(lender) if lender else None
+        return GENERATORS[modality].from_pretrained(self._generator_at(modality), base=base)
+
+    def _generator_at(self, modality: str) -> Path:
+        """Where a trained generator is: that of pictures beside that of films, where the two have learnt together."""
+        if modality == "image" and "video" in self.recipe.media:
+            together = self.need("video-generator") / "image"
+            if together.exists():
+                return together
+        return self.need(f"{modality}-generator") / "part"
 
     def _into(self, modality: str, encoder: Any) -> Any:
         """A fresh input projector: queries that become the words of a caption, or every few features one token.
@@ -330,7 +329,7 @@ class Run:
             tokens_in=tokens,
             width_in=width,
             width_out=self.recipe.llm_width,
-            queries={"image": 16, "audio": 24}[modality],
+            queries=QUERIES[modality],
             width=self.recipe.projector_width,
             heads=4,
             layers=3,
@@ -412,7 +411,8 @@ class Run:
         if self._cached():
             from anygen.training.features import FeaturesStage
 
-            return self._fit_model(folder, "stage1", FeaturesStage("stage1", self.model(None), pool=self.recipe.pool))
+            stage = FeaturesStage("stage1", self.model(None), pool=self.recipe.pool, fresh=self.recipe.fresh)
+            return self._fit_model(folder, "stage1", stage)
         return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:

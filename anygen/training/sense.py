@@ -13,11 +13,15 @@ from anygen.model import AnyGenModel
 from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import told_of
+from anygen.playground.film import sample_film
 from anygen.playground.mixer import Mixer
+from anygen.playground.motion import FRAMES
+from anygen.playground.projection import Projection
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, INDEX, THINGS
-from anygen.training.disguise import disguise, disguised, told_in_disguise
+from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
+from anygen.training.footage import canvas_for, evenly, screened, things_of, tubelet_cover
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -25,7 +29,8 @@ Part = dict[str, Any]
 
 WORDS = (*(thing.name for thing in THINGS), *BACKDROPS)
 """What a feature may stand for."""
-_DISGUISED = 0.25  # share of varied sounds that are in disguise
+_DISGUISED = 0.4  # share of varied sounds that are in disguise
+_UNASKED = 0.8  # share of the others of which a pattern is not asked
 
 
 class Sense(Protocol):
@@ -49,6 +54,10 @@ class Sense(Protocol):
 
     def told(self, part: Part) -> str:
         """The caption that the part itself decides."""
+        ...
+
+    def unasked(self, part: Part) -> str:
+        """The words of that caption that are not asked for, because the part would be known by heart; mostly none."""
         ...
 
     def shown(self, parts: list[Part]) -> Batch:
@@ -95,6 +104,9 @@ class Sight:
     def told(self, part: Part) -> str:
         return told_of(part)
 
+    def unasked(self, part: Part) -> str:
+        return ""
+
     def shown(self, parts: list[Part]) -> Batch:
         scenes = [part["scene"] for part in parts]
         layers, ground = self.compositor.orders(scenes)
@@ -132,10 +144,16 @@ class Hearing:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def varied(self, part: Part, stream: random.Random) -> Part:
-        return disguised(part, stream) if stream.random() < _DISGUISED else part
+        """Some sounds in disguise. Of others it is rarely asked how often and which way: some only ever go one way."""
+        if stream.random() < _DISGUISED:
+            return disguised(part, stream)
+        return part | ({"unasked": pattern(part["clip"])} if stream.random() < _UNASKED else {})
 
     def told(self, part: Part) -> str:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
+
+    def unasked(self, part: Part) -> str:
+        return part.get("unasked", "")
 
     def shown(self, parts: list[Part]) -> Batch:
         clips = [part["clip"] for part in parts]
@@ -160,7 +178,56 @@ class Hearing:
         return self.mixer.mix(batch["orders"])
 
 
-SENSES: dict[str, type[Sense]] = {"image": Sight, "audio": Hearing}
+class Watching:
+    """Films: actors through the projection."""
+
+    modality: ClassVar[str] = "video"
+
+    def __init__(self, model: AnyGenModel, draws: bool) -> None:
+        encoder = model.encoders["video"]
+        self.config, self.side = encoder.config, encoder.image.config.side
+        generator = model.generator("video") if draws else None
+        self.canvas, self.frames = (generator.size[0], generator.frames) if generator else (self.side, FRAMES)
+        self.to(torch.device("cpu"))
+
+    def to(self, device: torch.device) -> None:
+        self.projection = Projection(canvas_for(self.side), device)
+        self.painter = Projection(canvas_for(self.canvas), device)
+
+    def sample(self, stream: random.Random, split: str = "train") -> Part:
+        return {"type": "video", "film": sample_film(stream, split=split)}
+
+    def varied(self, part: Part, stream: random.Random) -> Part:
+        return part
+
+    def told(self, part: Part) -> str:
+        return told_of(part)
+
+    def unasked(self, part: Part) -> str:
+        return ""
+
+    def shown(self, parts: list[Part]) -> Batch:
+        films = [part["film"] for part in parts]
+        layers, grounds = self.projection.orders(films)
+        backdrops = torch.tensor([[len(THINGS) + BACKDROPS.index(film.backdrop)] for film in films])
+        return {"layers": layers, "grounds": grounds, "named": torch.cat([things_of(films), backdrops], 1)}
+
+    def features_of(self, batch: Batch) -> Tensor:
+        return screened(self.projection, batch["layers"], batch["grounds"], self.side)[:, evenly(self.config.frames)]
+
+    def cover(self, batch: Batch, features: int) -> Tensor:
+        things = tubelet_cover(batch["layers"], self.projection.size, self.config)
+        return torch.cat([things, 1 - things.amax(1, keepdim=True)], 1)  # the backdrop is where no thing is
+
+    def made(self, parts: list[Part]) -> Batch:
+        layers, grounds = self.painter.orders([part["film"] for part in parts])
+        return {"layers": layers, "grounds": grounds}
+
+    def media_of(self, batch: Batch) -> Tensor:
+        return screened(self.painter, batch["layers"], batch["grounds"], self.canvas)[:, evenly(self.frames)]
+
+
+SENSES: dict[str, type[Sense]] = {"image": Sight, "audio": Hearing, "video": Watching}
 
 
 def pool_cover(cover: Tensor, projector: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """nano's tokenizer: byte-level BPE trained on what the playground says, with the structural tokens in front."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from anygen.signals import special_tokens
@@ -25,13 +25,13 @@ snow sun moon star wind
 """
 
 
-def corpus(chats: int = 6000, seed: int = 0) -> Iterator[str]:
+def corpus(chats: int = 6000, seed: int = 0, media: Collection[str] = ("image", "audio")) -> Iterator[str]:
     """Text of sampled training chats, and common English words so that a user's own words are not spelt in bytes."""
     from anygen.playground.dialogue import corpus_line, sample_chat
 
     stream = random.Random(f"{seed}|tokenizer")
     for number in range(chats):
-        chat = sample_chat(stream) if number % 2 else corpus_line(stream)
+        chat = sample_chat(stream, media=media) if number % 2 else corpus_line(stream, media=media)
         for message in chat.messages:
             yield from (part["text"] for part in message["content"] if part["type"] == "text")
     for _ in range(3):

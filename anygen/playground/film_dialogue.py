@@ -1,0 +1,312 @@
+"""Sampled chats with films: watching, making, animating, changing them, and what is heard with them."""
+
+import random
+
+from anygen.playground import sound_question
+from anygen.playground.arrange import settle
+from anygen.playground.caption import casual
+from anygen.playground.chat import Chat, Message, asked, assistant, drawn, user
+from anygen.playground.clip import Clip, Player
+from anygen.playground.clip import is_heldout as is_clip_heldout
+from anygen.playground.film import Director, Film, is_heldout, sample_film, scene_at, soundtrack, upright
+from anygen.playground.film import settle as settle_film
+from anygen.playground.film_edit import edit_film, sample_film_edit
+from anygen.playground.film_question import describe_film, film_question, film_to_ask, is_seen
+from anygen.playground.hearing import sound_caption
+from anygen.playground.motion import FRAMES, MOTIONS, REPEATED
+from anygen.playground.scene import is_heldout as is_scene_heldout
+from anygen.playground.scene import sample_scene
+from anygen.playground.sound import SOUNDS
+from anygen.playground.things import BACKDROPS, thing
+from anygen.playground.unknown import decline, unknown_name
+from anygen.playground.watching import (
+    MOTION_WORDS,
+    REQUESTS,
+    does,
+    doing,
+    film_caption,
+    film_request,
+    told_film,
+)
+from anygen.playground.word import BACKDROP_WORDS, a, called, pick, sentence
+
+WITH_SOUND = (
+    "{request}, with sound",
+    "{request} with its sound",
+    "{request}, and let me hear it, too",
+    "{request}, with a soundtrack",
+    "{request} and its sound",
+    "{request}, not without its sound",
+)
+SOUND_OF = (
+    "What does this sound like?",
+    "Make the sound of this film.",
+    "Let me hear it.",
+    "What is the soundtrack of this?",
+    "Add the sound: what does one hear?",
+    "Play the sound of this video.",
+    "Make a soundtrack for this film.",
+    "Let me hear what happens.",
+    "I want to hear this video.",
+    "Make its soundtrack.",
+)
+FILM_HEARD = (
+    "Make a film of what you hear{how}.",
+    "Film what makes this sound{how}.",
+    "Make a video of what you hear{how}.",
+    "Show me a film of what sounds like this{how}.",
+    "A video of what you hear{how}, please.",
+    "Can you film what you hear{how}?",
+    "Make a video of what makes this sound{how}.",
+    "Let me see a film of what you hear{how}.",
+    "I want to see what makes this sound{how}, in a film.",
+    "Show me a video of what you hear{how}.",
+)
+ANIMATE = (
+    "Animate this picture: let it {do}.",
+    "Let it {do}.",
+    "Make a film of this in which it {does}.",
+    "Let the {x} {do}.",
+    "Make it {do}, as a video.",
+    "Animate this: the {x} {does}.",
+    "Make a video in which the {x} {does}.",
+    "I want to see it {do}.",
+    "Make the {x} {do}.",
+    "Turn this picture into a film: it {does}.",
+)
+ANIMATE_ANYHOW = (
+    "Animate this picture.",
+    "Make a film of this picture.",
+    "Let it move.",
+    "Bring this picture to life.",
+    "Turn this picture into a video.",
+)
+ANYHOW = "spins"
+"""What is animated does where nothing is said of it."""
+
+KEY_FRAMES = {
+    "last": (
+        "Show me the last frame.",
+        "The last frame, please.",
+        "Draw the last frame.",
+        "A picture of the last frame.",
+        "How does it look at the end? Draw it.",
+        "Give me the last frame as a picture.",
+    ),
+    "first": (
+        "Show me the first frame.",
+        "The first frame, please.",
+        "Draw the first frame.",
+        "A picture of the first frame.",
+        "How does it look at the beginning? Draw it.",
+        "Give me the first frame as a picture.",
+    ),
+}
+HEARD_AND_SEEN = (
+    "What makes the sound?",
+    "Which thing do you hear?",
+    "What do you hear in this film?",
+    "Name what you hear.",
+    "Whose sound is in this video?",
+)
+
+
+def filmed(film: Film, clip: Clip | None = None) -> Message:
+    """The assistant's turn that makes a film: what it makes in canonical words, the film, and its sound if any."""
+    return assistant(f"Here it is: {film_caption(film)}.", *_with(film, clip))
+
+
+def _changed(film: Film) -> Message:
+    return assistant(f"Done: {film_caption(film)}.", film)
+
+
+def _with(film: Film, clip: Clip | None) -> tuple[Film | Clip, ...]:
+    return (film, clip) if clip else (film,)
+
+
+def _asked(film: Film, clip: Clip | None, ask: str, stream: random.Random) -> Message:
+    """A user's turn with a film, its sound directly after it, and a question, the film mostly first."""
+    ask = casual(ask, stream)
+    return user(*_with(film, clip), ask) if stream.random() < 0.8 else user(ask, *_with(film, clip))
+
+
+def watching(stream: random.Random, split: str) -> Chat:
+    """A film to describe."""
+    film = upright(sample_film(stream, split=split))
+    messages = (asked(film, describe_film(stream, split), stream), assistant(told_film(film)))
+    return Chat(messages=messages, task="watch", facts={"film": film})
+
+
+def filming(stream: random.Random, split: str) -> Chat:
+    """A film to make."""
+    film = sample_film(stream, split=split)
+    messages = (user(film_request(film, stream, split)), filmed(film))
+    return Chat(messages=messages, task="film", facts={"target": film})
+
+
+def answering(stream: random.Random, split: str) -> Chat:
+    """A question about a film."""
+    film = film_to_ask(stream, split)
+    kind, (ask, answer, ways) = film_question(film, stream, split)
+    facts = {"film": film, "question": kind, "accept": ways}
+    return Chat(messages=(asked(film, ask, stream), assistant(answer)), task="film_vqa", facts=facts)
+
+
+def finding(stream: random.Random, split: str) -> Chat:
+    """Is there a thing in a film, half of the time there is."""
+    film = film_to_ask(stream, split)
+    ask, answer, ways = is_seen(film, stream, split)
+    facts = {"film": film, "question": "is there", "accept": ways}
+    return Chat(messages=(asked(film, ask, stream), assistant(answer)), task="film_pope", facts=facts)
+
+
+def animating(stream: random.Random, split: str) -> Chat:
+    """A picture of one thing that is to move; the film begins with the picture. It spins where nothing else is said."""
+    while True:
+        scene = sample_scene(stream, "one", "train" if split == "train" else stream.choice(("train", "heldout")))
+        if stream.random() < 0.5:
+            scene = settle(scene)
+        anyhow = stream.random() < 0.1
+        motion = ANYHOW if anyhow else stream.choice(MOTIONS)
+        film = Director(stream, variant=scene.variant).animate(scene, motion)
+        if film and is_heldout(film) == (split == "heldout"):
+            break
+    words = MOTION_WORDS[motion]
+    do = words[0] if stream.random() < 0.5 else stream.choice(words)
+    x = called(thing(film.things[0]), stream)
+    ask = pick(ANIMATE_ANYHOW if anyhow else ANIMATE, stream, split).format(do=do, does=does(do), x=x)
+    facts = {"scene": scene, "target": film}
+    return Chat(messages=(asked(scene, ask, stream), filmed(film)), task="animate", facts=facts)
+
+
+def freezing(stream: random.Random, split: str) -> Chat:
+    """The first or the last frame of a film as a picture."""
+    while True:
+        film = sample_film(stream, split=split)
+        which = stream.choice(("last", "last", "first"))
+        scene = scene_at(film, FRAMES - 1 if which == "last" else 0)
+        if scene and not (split == "train" and is_scene_heldout(scene)):
+            ask = pick(KEY_FRAMES[which], stream, split)
+            facts = {"film": film, "frame": which, "target": scene}
+            return Chat(messages=(asked(film, ask, stream), drawn(scene)), task="frame", facts=facts)
+
+
+def changing(stream: random.Random, split: str) -> Chat:
+    """A film to change."""
+    kind, source, ask, target = sample_film_edit(stream, split)
+    messages = (asked(source, ask, stream), _changed(target))
+    return Chat(messages=messages, task="refilm", facts={"edit": kind, "source": source, "target": target})
+
+
+def declining(stream: random.Random, split: str) -> Chat:
+    """A film of what is unknown."""
+    name = unknown_name(stream, split)
+    motion = MOTION_WORDS[stream.choice(MOTIONS)][0]
+    x = f"{a(name)} {doing(motion)}" if stream.random() < 0.8 else a(name)
+    if stream.random() < 0.4:
+        x += f" {stream.choice(BACKDROP_WORDS[stream.choice(BACKDROPS)])}"
+    ask = casual(sentence(pick(REQUESTS, stream, split).format(x=x), end=""), stream)
+    return Chat(messages=(user(ask), assistant(decline(name))), task="unfilmed", facts={"unknown": name})
+
+
+def cinema(stream: random.Random, split: str) -> Chat:
+    """A film that is made or given, mostly an edit of it, and a question, a description or a frame at the end."""
+    while True:
+        film = upright(sample_film(stream, split=split))
+        given = stream.random() < 0.3
+        if given:
+            messages = [asked(film, describe_film(stream, split), stream), assistant(told_film(film))]
+        else:
+            messages = [user(film_request(film, stream, split)), filmed(film)]
+        for _ in range(stream.choice((0, 1, 1, 2))):
+            edited = edit_film(film, stream, split)
+            if edited:
+                film = edited[2]
+                messages += [user(casual(edited[1], stream)), _changed(film)]
+        if len(messages) > 2 or not given:
+            break
+    form = stream.random()
+    # where the things of a film that was made stand, its caption alone says
+    scene = scene_at(film if given and len(messages) == 2 else settle_film(film), FRAMES - 1)
+    if form < 0.2 and scene and not (split == "train" and is_scene_heldout(scene)):
+        ask = casual(pick(KEY_FRAMES["last"], stream, split), stream)
+        messages += [user(ask), drawn(scene)]
+        return Chat(messages=tuple(messages), task="cinema", facts={"target": scene})
+    if form < 0.35:
+        messages += [user(describe_film(stream, split)), assistant(told_film(film))]
+        return Chat(messages=tuple(messages), task="cinema", facts={"film": film})
+    ask, answer, ways = is_seen(film, stream, split) if form < 0.5 else film_question(film, stream, split)[1]
+    messages += [user(casual(ask, stream)), assistant(answer)]
+    return Chat(messages=tuple(messages), task="cinema", facts={"film": film, "accept": ways})
+
+
+# --- films and sounds
+
+
+def _sounding(stream: random.Random, split: str) -> tuple[Film, Clip]:
+    """A film in which what moves has a sound, and that sound; in training both are of the split."""
+    while True:
+        kind = stream.choice(("one", "one", "one", "beside", "together", "then"))
+        film = upright(sample_film(stream, kind, split))
+        if kind == "one":  # of all things few enough sound
+            names = [sound.thing for sound in SOUNDS]
+            film = Director(stream).one(stream.choice(names), film.movers[0].motion, film.backdrop)
+        clip = soundtrack(film)
+        right = is_heldout(film) == (split == "heldout")
+        if clip and right and not (split == "train" and is_clip_heldout(clip)):
+            return film, clip
+
+
+def talking(stream: random.Random, split: str) -> Chat:
+    """A film with its sound to make: the sound is of what moves, in time with it."""
+    film, clip = _sounding(stream, split)
+    request = film_request(film, stream, split).rstrip(".!?")
+    ask = pick(WITH_SOUND, stream, split).format(request=request) + stream.choice((".", ""))
+    facts = {"target": film, "played": clip}
+    return Chat(messages=(user(ask), filmed(film, clip)), task="talkie", facts=facts)
+
+
+def scoring(stream: random.Random, split: str) -> Chat:
+    """A film without its sound, which is to be made."""
+    film, clip = _sounding(stream, split)
+    ask = pick(SOUND_OF, stream, split)
+    answer = assistant(f"Here it is: {sound_caption(clip)}.", clip)
+    return Chat(messages=(asked(film, ask, stream), answer), task="score", facts={"target": clip, "film": film})
+
+
+def screening(stream: random.Random, split: str) -> Chat:
+    """A film of what is heard, as asked: what is repeated bounces, and what is heard once crosses to the right,
+    on a meadow, where nothing else is said."""
+    while True:
+        name = stream.choice(SOUNDS).thing
+        unsaid = stream.random() < 0.2
+        motion, backdrop = stream.choice(MOTIONS), stream.choice(BACKDROPS)
+        if unsaid:
+            motion = stream.choice(("bounces", MOTIONS[0]))
+        if motion in REPEATED:
+            clip = Player(stream).times(name, stream.choice((2, 3, 4)), stream.choice(("slow", "fast", "fast")))
+        else:
+            clip = Player(stream).once(name)
+        film = Director(stream).one(name, motion, backdrop)
+        if is_heldout(film) == (split == "heldout") and not (split == "train" and is_clip_heldout(clip)):
+            break
+    said = MOTION_WORDS[motion]
+    how = "" if unsaid else f" {doing(said[0] if stream.random() < 0.5 else stream.choice(said))}"
+    if backdrop != "meadow" or stream.random() < 0.5:
+        how += f" {stream.choice(BACKDROP_WORDS[backdrop])}"
+    ask = pick(FILM_HEARD, stream, split).format(how=how)
+    facts = {"target": film, "clip": clip}
+    return Chat(messages=(asked(clip, ask, stream), filmed(film)), task="screen", facts=facts)
+
+
+def attending(stream: random.Random, split: str) -> Chat:
+    """A film given with its sound: what happens, or what sounds."""
+    film, clip = _sounding(stream, split)
+    if stream.random() < 0.5:
+        messages = (_asked(film, clip, describe_film(stream, split), stream), assistant(told_film(film)))
+        return Chat(messages=messages, task="attend", facts={"film": film, "clip": clip, "target": film})
+    _, answer, ways = sound_question.ASK["what"](clip, stream, split)
+    ask = pick(HEARD_AND_SEEN, stream, split)
+    messages = (_asked(film, clip, ask, stream), assistant(answer))
+    facts = {"film": film, "clip": clip, "accept": ways}
+    return Chat(messages=messages, task="attend", facts=facts)

@@ -1,0 +1,343 @@
+"""nano's video generator: the image generator with motion modules, kept as a plain diffusers AnimateDiff pipeline."""
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from anygen.playground.film import Film, sample_film, settle
+from anygen.playground.motion import FRAMES, MOTIONS
+from anygen.playground.projection import Projection
+from anygen.playground.reading import mentions
+from anygen.playground.watching import film_caption, film_paraphrase
+from anygen.training.footage import film_cover, moves_of
+from anygen.training.image_generator import (
+    TIMESTEPS,
+    GeneratorSizes,
+    ImageGeneratorStage,
+    build_scheduler,
+    noise_levels,
+)
+from anygen.training.image_vae import to_pixels
+from anygen.training.loop import Batch
+from anygen.training.tokenizer import caption_tokenizer
+
+MOMENTS = (0, FRAMES // 3, 2 * FRAMES // 3, FRAMES - 1)
+"""Frames for which the text encoder tells where a thing is: the first, two in the middle, the last."""
+
+_PICTURE = "picture/"  # before what a batch has of pictures
+
+
+def build_motion_unet(unet: Any, heads: int = 4) -> Any:
+    """The image generator's UNet as a `UNetMotionModel` whose fresh motion modules do nothing yet: every frame is what
+    the image generator makes of it."""
+    from diffusers import MotionAdapter, UNetMotionModel
+
+    adapter = MotionAdapter(
+        block_out_channels=unet.config.block_out_channels,
+        motion_layers_per_block=unet.config.layers_per_block,
+        motion_num_attention_heads=heads,
+        motion_norm_num_groups=unet.config.norm_num_groups,
+        motion_max_seq_length=FRAMES,
+    )
+    for name, parameter in adapter.named_parameters():
+        if ".proj_out." in name:
+            nn.init.zeros_(parameter)
+    return UNetMotionModel.from_unet2d(unet, adapter)
+
+
+def build_video_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> Any:
+    """The parts as an ordinary `AnimateDiffPipeline`; the motion modules are in the UNet."""
+    from diffusers import AnimateDiffPipeline
+
+    from anygen.generators.diffusion import logs
+    from anygen.weights import quiet
+
+    with quiet(*logs()):
+        pipeline: Any = AnimateDiffPipeline(
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            motion_adapter=None,
+            scheduler=build_scheduler(),
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@contextmanager
+def seeing(unet: Any, frames: Tensor) -> Iterator[None]:
+    """Motion modules take what they are given for these frames [n] of a film, and not for its first n."""
+    from diffusers.models.embeddings import SinusoidalPositionalEmbedding
+
+    marks = [module for module in unet.modules() if isinstance(module, SinusoidalPositionalEmbedding)]
+    whole = [mark.pe for mark in marks]
+    for mark, times in zip(marks, whole, strict=True):
+        mark.pe = times[:, frames]
+    try:
+        yield
+    finally:
+        for mark, times in zip(marks, whole, strict=True):
+            mark.pe = times
+
+
+def tie(motion: nn.Module, image: nn.Module) -> None:
+    """Give the motion UNet the image UNet's own parameters: what trains the one trains the other."""
+    for name, parameter in image.named_parameters():
+        owner, _, leaf = name.rpartition(".")
+        setattr(motion.get_submodule(owner), leaf, parameter)
+
+
+def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> ImageGeneratorStage:
+    """The image generator's own stage on the networks of its trained pipeline, of which only the UNet learns."""
+    config, adapter = image.unet.config, getattr(image, "adapter", None)
+    sizes = GeneratorSizes(
+        channels=tuple(config.block_out_channels),
+        layers=config.layers_per_block,
+        heads=config.attention_head_dim,
+        text_width=image.text_encoder.config.d_model,
+        length=image.tokenizer.model_max_length,
+    )
+    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
+    stage = ImageGeneratorStage(
+        *(image.vae, image.tokenizer, side, sizes),
+        text_steps=0,
+        focus=focus,
+        looks=0.0,
+        settled=settled,
+        edits=edits,
+    )
+    stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
+    stage.requires_grad_(False).unet.requires_grad_(True)
+    return stage
+
+
+class VideoGeneratorStage(nn.Module):
+    """Trains motion modules and text encoder on captioned films, from a trained image generator's pipeline `image`.
+
+    The autoencoder is frozen. So are the UNet's other layers, which are the image generator's own, unless `spatial`:
+    a film generator that trains them alone cannot share them any more. With `pictures`, so many in every batch, it can:
+    the image generator goes on learning from them while both learn from films, and is written anew (`save_image`).
+
+    Of each film `seen` frames are shown, one of each of so many equal parts, at `repeats` noise levels; in a share
+    `whole` of the batches all are. In a share `given` of the batches the first frame is there without noise, and the
+    others follow from it: so a picture can be animated. What lies under a thing counts `focus` times as much as the
+    backdrop. In a share `settled` of the films the caption alone says where and how all moves (`film.settle`).
+
+    `looks` weighs a second task for the text encoder: from its state at a thing's name linear heads tell how the thing
+    moves and which cells it covers at MOMENTS. The heads are not part of the pipeline. The UNet waits for
+    `sketch_steps` batches; after `text_steps` the text encoder rests, so that alignment can begin.
+    """
+
+    name = "video-generator"
+    short = True
+
+    def __init__(
+        self,
+        image: Any,
+        *,
+        heads: int = 4,
+        length: int = 40,
+        repeats: int = 2,
+        plain: float = 0.7,
+        text_steps: int | None = None,
+        focus: float = 5.0,
+        looks: float = 1.0,
+        sketch_steps: int = 0,
+        settled: float = 0.85,
+        given: float = 0.2,
+        seen: int = 8,
+        whole: float = 0.2,
+        spatial: bool = False,
+        pictures: int = 0,
+        edits: float = 0.0,
+    ) -> None:
+        super().__init__()
+        assert FRAMES % seen == 0
+        self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
+        self.focus, self.looks_weight, self.sketch_steps = focus, looks, sketch_steps
+        self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
+        self.vae = image.vae.eval().requires_grad_(False)
+        self.tokenizer = caption_tokenizer(image.tokenizer, length)
+        self.text_encoder = copy.deepcopy(image.text_encoder).requires_grad_(True)
+        self.unet = build_motion_unet(image.unet, heads)
+        self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
+        self.pictures = pictures_of(image, focus=focus, settled=settled, edits=edits) if pictures else None
+        self.picture_count = pictures
+        if pictures:
+            tie(self.unet, image.unet)
+        self.cells = int(self.unet.config.sample_size)
+        self.side = self.cells * image.vae_scale_factor
+        width = self.text_encoder.config.d_model
+        self.where = nn.Linear(width, len(MOMENTS) * self.cells**2)
+        self.moves = nn.Linear(width, len(MOTIONS) + 1)
+        self.projection = Projection(self.side)
+
+    def to(self, *args: Any, **kwargs: Any) -> "VideoGeneratorStage":
+        super().to(*args, **kwargs)
+        if self.pictures is not None:
+            self.pictures.to(*args, **kwargs)
+        self.projection = Projection(self.side, next(self.parameters()).device)
+        return self
+
+    def train(self, mode: bool = True) -> "VideoGeneratorStage":
+        """Frozen parts stay in evaluation mode."""
+        super().train(mode)
+        self.vae.eval()
+        return self
+
+    @property
+    def lent(self) -> tuple[str, ...]:
+        """The parts that stay those of the image generator."""
+        return ("vae",) if self.spatial and self.pictures is None else ("unet", "vae")
+
+    def film(self, stream: random.Random) -> Film:
+        film = sample_film(stream)
+        return settle(film) if stream.random() < self.settled else film
+
+    def named(self, texts: list[str], ends: Tensor, films: list[Film]) -> Tensor:
+        """At which token which actor's name ends: rows of (film, token, place in its actors), [names, 3]."""
+        rows = []
+        for row, (text, film) in enumerate(zip(texts, films, strict=True)):
+            for thing, end in mentions(text).items():
+                token = (ends[row] >= end).nonzero()
+                if len(token) and thing in film.things:
+                    rows.append((row, int(token[0]), film.things.index(thing)))
+        return torch.tensor(rows).view(-1, 3)
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        stream = random.Random(f"{seed}|{step}|video generator")
+        films = [self.film(stream) for _ in range(max(1, size // self.repeats))]
+        texts = [film_caption(f) if stream.random() < self.plain else film_paraphrase(f, stream) for f in films]
+        texts = ["" if stream.random() < 0.1 else text for text in texts]
+        given, whole = stream.random() < self.given, stream.random() < self.whole
+        part = 1 if whole else FRAMES // self.seen
+        frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
+        layers, grounds = self.projection.orders(films)
+        coded = self.tokenizer(
+            texts, padding="max_length", truncation=True, return_tensors="pt", return_offsets_mapping=True
+        )
+        shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
+        return {f"{_PICTURE}{key}": value for key, value in shown.items()} | {
+            "layers": layers,
+            "grounds": grounds,
+            "ids": coded["input_ids"],
+            "named": self.named(texts, coded["offset_mapping"][..., 1], films),
+            "moves": moves_of(films),
+            "frames": torch.tensor([0, *frames[1:]] if given else frames),
+            "given": torch.tensor(given),
+            "step": torch.tensor(step),
+        }
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
+            condition = self.text_encoder(batch["ids"])[0]  # [films, length, width]
+        losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
+        if losses and int(batch["step"]) < self.sketch_steps:
+            return losses
+        frames, device = batch["frames"], condition.device
+        with torch.no_grad():
+            films = self.projection.draw(batch["layers"], batch["grounds"])[:, frames]  # [films, seen, 3, side, side]
+            latents = self.vae.encode(to_pixels(films.flatten(0, 1))).latent_dist.mean.float()
+            latents = (latents * self.vae.config.scaling_factor).unflatten(0, films.shape[:2]).transpose(1, 2)
+        latents = latents.repeat(self.repeats, 1, 1, 1, 1)  # [rows, channels, seen, cells, cells]
+        told = condition.repeat(self.repeats, 1, 1).repeat_interleave(len(frames), 0)
+        noise = torch.randn(latents.shape, generator=rng, device=device)
+        sigma = noise_levels(len(latents), rng, device)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        noisy = (1 - level) * latents + level * noise
+        weight = self.weight(batch["layers"], frames)
+        if bool(batch["given"]):
+            noisy[:, :, 0] = latents[:, :, 0]
+            weight[:, :, 0] = 0
+        with seeing(self.unet, frames):
+            predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=told).sample
+        squared = (predicted.float() - (noise - latents)).square()
+        losses["flow"] = (weight / weight.mean() * squared).mean()
+        if self.pictures is not None:
+            shown = {key.removeprefix(_PICTURE): value for key, value in batch.items() if key.startswith(_PICTURE)}
+            losses["picture"] = self.pictures(shown, rng)["flow"]
+        return losses
+
+    def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
+        """How well the states at things' names tell how the things move and where they are."""
+        row, token, column = batch["named"].unbind(1)
+        states = condition[row, token]
+        cover = film_cover(batch["layers"], self.side, self.cells)[:, MOMENTS]  # [films, moments, layers, cells]
+        there = cover[row, :, column].flatten(1).float()
+        return {
+            "moves": self.looks_weight * F.cross_entropy(self.moves(states).float(), batch["moves"][row, column]),
+            "where": self.looks_weight * F.binary_cross_entropy_with_logits(self.where(states).float(), there),
+        }
+
+    def weight(self, layers: Tensor, frames: Tensor) -> Tensor:
+        """Latents under a thing count `focus` times what the backdrop counts: [rows, 1, seen, cells, cells]."""
+        cover = film_cover(layers.to(self.projection.device), self.side, self.cells)[:, frames].any(2)
+        under = cover.float().unflatten(-1, (self.cells, self.cells))
+        return (1 + (self.focus - 1) * under)[:, None].repeat(self.repeats, 1, 1, 1, 1)
+
+    def pipeline(self) -> Any:
+        """The pipeline as it is now; the parts are shared, not copied."""
+        return build_video_pipeline(self.vae, self.unet, self.text_encoder, self.tokenizer)
+
+    def save(self, folder: Path) -> None:
+        """Writes the generator without the parts that the image generator lends."""
+        from anygen.generators.video import VideoGenerator
+
+        generator = VideoGenerator(self.pipeline())
+        generator.borrowed = self.lent
+        generator.save_pretrained(folder)
+
+    def save_image(self, folder: Path) -> None:
+        """Writes the image generator as it has become beside films."""
+        from anygen.generators.image import ImageGenerator
+
+        assert self.pictures is not None
+        ImageGenerator(self.pictures.pipeline()).save_pretrained(folder)
+
+    def sample(self, folder: Path, step: int) -> dict[str, float]:
+        """Settled held-out films from their captions: a sheet of strips, and how many of them are nearest to the film
+        that was asked for, of all films on the sheet."""
+        from anygen.evaluation.sheet import sheet
+
+        stream = random.Random("films")
+        films = [settle(sample_film(stream, kind, "heldout")) for kind in ("one",) * 12 + ("beside", "together") * 3]
+        wanted = self.projection.render(films).float() / 255
+        made: list[Tensor] = []
+        pipeline = self.pipeline()
+        for start in range(0, len(films), 6):
+            texts = [film_caption(film) for film in films[start : start + 6]]
+            rngs = [torch.Generator().manual_seed(start + i) for i in range(len(texts))]
+            made += pipeline(
+                texts,
+                negative_prompt=[""] * len(texts),
+                num_frames=FRAMES,
+                height=self.side,
+                width=self.side,
+                num_inference_steps=12,
+                guidance_scale=3.0,
+                generator=rngs,
+                output_type="pt",
+            ).frames
+        found = torch.stack(made).to(wanted)  # [films, FRAMES, 3, side, side]
+        apart = torch.cdist(found.flatten(1), wanted.flatten(1))
+        right = (apart.argmin(1) == torch.arange(len(films), device=apart.device)).tolist()
+        strips = [film_strip(film) for film in found]
+        sheet(strips, list(map(film_caption, films)), 1, right, side=FRAMES // 2 * self.side).save(
+            folder / f"{step:07d}.png"
+        )
+        return {"nearest": sum(right) / len(right), "error": float((found - wanted).square().mean())}
+
+
+def film_strip(film: Tensor, every: int = 2) -> Any:
+    """Frames [frames, 3, side, side] in 0..1, every so many of them, beside each other: uint8 [side, width, 3]."""
+    pixels = (film[::every].clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(2, 0, 3, 1).flatten(1, 2).cpu().numpy()

@@ -1,0 +1,345 @@
+"""Training of the video parts: it starts from the image parts, what is shared stays as it was, what it leaves opens."""
+
+import copy
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anygen.encoders.image import ImageEncoder
+from anygen.encoders.imagebind import TowerConfig
+from anygen.encoders.video import VideoEncoder, VideoTowerConfig
+from anygen.generators.image import ImageGenerator
+from anygen.generators.video import VideoGenerator
+from anygen.media import Video
+from anygen.model import AnyGenModel
+from anygen.playground.film import Director, Film, sample_film, settle
+from anygen.playground.motion import FRAMES, MOTIONS, STILL
+from anygen.playground.projection import LAYERS, Projection
+from anygen.playground.things import INDEX
+from anygen.projectors import ResamplerConfig, ResamplerProjector
+from anygen.testing import tiny_tokenizer
+from anygen.training.alignment import STAGE_3, AlignmentStage
+from anygen.training.footage import evenly, film_cover, moves_of, things_of
+from anygen.training.image_generator import GeneratorSizes, build_pipeline, build_text_encoder, build_unet
+from anygen.training.image_vae import build_vae
+from anygen.training.loop import FitOptions, fit
+from anygen.training.recipe import recipe_for
+from anygen.training.run import Run
+from anygen.training.sense import WORDS, Watching, pool_cover
+from anygen.training.tokenizer import caption_tokenizer
+from anygen.training.video_encoder import VideoEncoderStage
+from anygen.training.video_generator import VideoGeneratorStage, build_motion_unet, seeing
+
+SIZES = GeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, heads=2)
+
+
+@pytest.fixture(scope="module")
+def image() -> Any:
+    """A tiny image generator's pipeline: 64 x 64 pixels, 8 x 8 latents."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        tokenizer = caption_tokenizer(tiny_tokenizer())
+        text = build_text_encoder(len(tokenizer), SIZES, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        return build_pipeline(build_vae(64, (8, 8, 8, 8), 4), build_unet(4, 8, SIZES), text, tokenizer)
+
+
+def stage_on(image: Any, **options: Any) -> VideoGeneratorStage:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        stage = VideoGeneratorStage(image, heads=2, length=48, seen=4, **options)
+    stage.sample = lambda folder, step: {}  # type: ignore[method-assign]
+    return stage
+
+
+def options(steps: int, **more: Any) -> FitOptions:
+    return FitOptions(steps=steps, **{"batch": 4, "rate": 3e-3, "warmup": 1, "precision": "no", **more})
+
+
+def moved(module: nn.Module) -> bool:
+    return any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def motion_of(unet: nn.Module, motion: bool) -> dict[str, Tensor]:
+    return {name: t.clone() for name, t in unet.state_dict().items() if ("motion_modules" in name) == motion}
+
+
+# --- the generator
+
+
+@torch.no_grad()
+def test_untrained_each_frame_is_what_the_image_generator_makes_of_it(image: Any) -> None:
+    unet = build_motion_unet(image.unet, heads=2).eval()
+    rng = torch.Generator().manual_seed(0)
+    noisy, told = torch.randn(2, 4, 3, 8, 8, generator=rng), torch.randn(2, 5, 16, generator=rng)
+    times = torch.tensor([300.0, 700.0])
+    film = unet(noisy, times, encoder_hidden_states=told.repeat_interleave(3, 0)).sample
+    for frame in range(3):
+        single = image.unet(noisy[:, :, frame], times, encoder_hidden_states=told).sample
+        torch.testing.assert_close(film[:, :, frame], single)
+
+
+@torch.no_grad()
+def test_some_frames_are_given_with_their_own_times(image: Any) -> None:
+    unet = build_motion_unet(image.unet, heads=2).eval()
+    for name, parameter in unet.named_parameters():
+        if ".proj_out." in name and "motion" in name:
+            nn.init.normal_(parameter, std=0.2)
+    noisy, told = torch.randn(1, 4, FRAMES, 8, 8), torch.randn(FRAMES, 5, 16)
+
+    def run(frames: list[int]) -> Tensor:
+        return unet(noisy[:, :, frames], 500.0, encoder_hidden_states=told[frames]).sample
+
+    whole, half = run(list(range(FRAMES))), list(range(0, FRAMES, 2))
+    with seeing(unet, torch.arange(FRAMES)):
+        assert torch.equal(run(list(range(FRAMES))), whole)
+    first = run(half)
+    with seeing(unet, torch.tensor(half)):
+        assert not torch.allclose(run(half), first, atol=1e-3)
+    assert torch.equal(run(half), first)  # nothing is left behind
+
+
+def test_what_learns_when(image: Any) -> None:
+    stage, rng = stage_on(image), torch.Generator()
+    batch = stage.prepare(0, 4, 0)
+    losses = stage(batch, rng.manual_seed(0))
+    assert set(losses) == {"moves", "where", "flow"}
+    losses["flow"].backward()
+    assert moved(stage.text_encoder) and not moved(stage.vae)
+    trained = {name for name, p in stage.unet.named_parameters() if p.grad is not None}
+    assert trained and all("motion_modules" in name for name in trained)
+    stage.zero_grad()
+    stage.sketch_steps = 1
+    first = stage(batch, rng)
+    assert set(first) == {"moves", "where"}
+    sum(first.values()).backward()
+    assert moved(stage.text_encoder) and moved(stage.where) and moved(stage.moves) and not moved(stage.unet)
+    stage.zero_grad()
+    stage.text_steps = 1
+    rested = stage(batch | {"step": torch.tensor(1)}, rng)
+    assert set(rested) == {"flow"}
+    rested["flow"].backward()
+    assert moved(stage.unet) and not moved(stage.text_encoder)
+    whole = stage_on(image, spatial=True)
+    whole(batch, rng)["flow"].backward()
+    assert whole.unet.conv_in.weight.grad is not None
+    assert (stage.lent, whole.lent) == (("unet", "vae"), ("vae",))
+
+
+def test_a_first_frame_that_is_given_is_seen_without_noise(image: Any) -> None:
+    stage = stage_on(image, given=1.0, whole=0.0)
+    seen: list[Tensor] = []
+    stage.unet.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    batch = stage.prepare(0, 4, 0)
+    assert batch["frames"].shape == (4,) and batch["frames"][0] == 0
+    stage(batch, torch.Generator().manual_seed(0))
+    pixels = stage.projection.draw(batch["layers"], batch["grounds"])[:, 0].float() / 127.5 - 1
+    clean = stage.vae.encode(pixels).latent_dist.mean * stage.vae.config.scaling_factor
+    torch.testing.assert_close(seen[0][:, :, 0], clean.repeat(2, 1, 1, 1))
+    stage(batch | {"given": torch.tensor(False)}, torch.Generator().manual_seed(0))
+    assert not torch.allclose(seen[1][:, :, 0], clean.repeat(2, 1, 1, 1), atol=0.1)
+    assert torch.equal(seen[1][:, :, 1:], seen[0][:, :, 1:])
+    frames = {tuple(stage_on(image, whole=1.0).prepare(0, 4, 0)["frames"].tolist())}
+    assert frames <= {tuple(range(FRAMES))}
+
+
+def test_shared_weights_stay_bit_identical_and_a_stopped_run_goes_on(image: Any, tmp_path: Path) -> None:
+    stages = [stage_on(image) for _ in range(4)]
+    before, fresh = motion_of(stages[0].unet, False), motion_of(stages[0].unet, True)
+    vae = {name: tensor.clone() for name, tensor in image.vae.state_dict().items()}
+    text = {name: tensor.clone() for name, tensor in image.text_encoder.state_dict().items()}
+    assert fit(stages[0], options(3, ema=0.9), tmp_path / "whole")
+    for stage in stages[1:]:
+        done = fit(stage, options(3, ema=0.9, minutes=1e-9), tmp_path / "parts")
+    assert done
+    for one, two in zip(stages[0].parameters(), stages[3].parameters(), strict=True):
+        assert torch.equal(one, two)
+    after = motion_of(stages[0].unet, False)
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert all(torch.equal(image.unet.state_dict()[name], before[name]) for name in before)
+    assert all(torch.equal(image.vae.state_dict()[name], vae[name]) for name in vae)
+    assert all(torch.equal(image.text_encoder.state_dict()[name], text[name]) for name in text)
+    now = motion_of(stages[0].unet, True)
+    assert not all(torch.equal(now[name], fresh[name]) for name in fresh)
+
+
+def test_with_pictures_both_generators_learn_and_stay_one(image: Any, tmp_path: Path) -> None:
+    pipeline = copy.deepcopy(image)
+    before = {name: tensor.clone() for name, tensor in pipeline.unet.state_dict().items()}
+    text = {name: tensor.clone() for name, tensor in pipeline.text_encoder.state_dict().items()}
+    stage = stage_on(pipeline, pictures=2)
+    assert fit(stage, options(2), tmp_path / "run")
+    after = pipeline.unet.state_dict()
+    assert not any(torch.equal(after[name], before[name]) for name in ("conv_in.weight", "conv_out.weight"))
+    assert all(torch.equal(pipeline.text_encoder.state_dict()[name], text[name]) for name in text)
+    spatial = motion_of(stage.unet, False)
+    assert all(torch.equal(spatial[name], after[name]) for name in after)
+    stage.save(tmp_path / "video")
+    stage.save_image(tmp_path / "image")
+    opened = VideoGenerator.from_pretrained(tmp_path / "video", base=tmp_path / "image")
+    assert set(opened.borrowed) == {"unet", "vae"}
+    found = opened.unet.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in stage.unet.state_dict().items())
+
+
+@pytest.mark.parametrize("spatial", [False, True])
+def test_what_it_leaves_opens_with_the_image_generator(image: Any, tmp_path: Path, spatial: bool) -> None:
+    stage = stage_on(image, spatial=spatial)
+    with torch.no_grad():
+        for name, parameter in stage.unet.named_parameters():
+            if parameter.requires_grad and (".proj_out." in name or "conv_out" in name):
+                parameter.add_(0.1)
+    ImageGenerator(build_pipeline(image.vae, image.unet, image.text_encoder, image.tokenizer)).save_pretrained(
+        tmp_path / "image"
+    )
+    stage.save(tmp_path / "video")
+    stored = {path.name for path in (tmp_path / "video").iterdir()}
+    assert ("unet" in stored) == spatial and ("motion_adapter" in stored) != spatial and "vae" not in stored
+    opened = VideoGenerator.from_pretrained(tmp_path / "video", base=tmp_path / "image")
+    assert (opened.frames, opened.size, opened.condition_shape) == (FRAMES, (64, 64), (48, 16))
+    memory = VideoGenerator(stage.pipeline())
+    condition = opened.condition(["a cat rises, sea"])
+    torch.testing.assert_close(condition, memory.condition(["a cat rises, sea"]))
+    noisy = torch.randn(1, 4, FRAMES, 8, 8, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([500.0])
+    torch.testing.assert_close(opened.predict(noisy, times, condition), memory.predict(noisy, times, condition))
+
+
+# --- footage
+
+
+def settled(motion: str, thing: str = "cat") -> Film:
+    return Director(random.Random(0), settled=True).one(thing, motion, "meadow")
+
+
+def test_what_is_covered_moves_as_the_thing_does() -> None:
+    films = [settled("crosses from left to right"), settled("appears")]
+    layers, _ = Projection().orders(films)
+    cover = film_cover(layers, 64, 8).float()
+    assert cover.shape == (2, FRAMES, LAYERS, 64) and cover[:, :, 1].sum() == 0
+    across = (cover[0, :, 0].view(FRAMES, 8, 8).sum(1) * torch.arange(8)).sum(1) / cover[0, :, 0].sum(1)
+    assert across[0] < 2.5 and across[-1] > 4.5 and (across.diff() >= 0).all()
+    seen = cover[1, :, 0].sum(1) > 0
+    assert seen.tolist() == [False] * 8 + [True] * 8
+
+
+def test_cast_and_motions_are_told_by_number() -> None:
+    stream = random.Random(3)
+    films = [sample_film(stream, kind) for kind in ("one", "beside", "together", "then")]
+    for film, things, moves in zip(films, things_of(films).tolist(), moves_of(films).tolist(), strict=True):
+        assert [thing for thing in things if thing >= 0] == [INDEX[name] for name in film.things]
+        assert [(*MOTIONS, STILL)[move] for move in moves if move >= 0] == [actor.motion for actor in film.actors]
+
+
+# --- the encoder
+
+
+def encoder_stage(seed: int = 0) -> VideoEncoderStage:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        image = ImageEncoder(TowerConfig(width=16, depth=1, heads=2, joint=8, side=64, patch=16, stem="patch"))
+        config = VideoTowerConfig(width=16, joint=8, frames=8, grid=2, depth=1, heads=2)
+        projector = ResamplerProjector(
+            ResamplerConfig(tokens_in=16, width_in=16, width_out=12, queries=20, width=16, heads=2, layers=1)
+        )
+        table = torch.randn(len(tiny_tokenizer()), 12)
+        stage = VideoEncoderStage(config, image, tiny_tokenizer(), projector=projector, table=table)
+    stage.sample = lambda folder, step: {}  # type: ignore[method-assign]
+    return stage
+
+
+def test_the_encoder_learns_and_the_image_encoder_rests(tmp_path: Path) -> None:
+    stages = [encoder_stage() for _ in range(3)]
+    image = {name: tensor.clone() for name, tensor in stages[0].encoder.image.state_dict().items()}
+    batch = stages[0].prepare(0, 4, 0)
+    losses = stages[0](batch, torch.Generator())
+    shown = {name for name in losses if not name.startswith("_")}
+    assert shown == {"picture", "who", "moves", "token_video", "distance_video"}
+    assert fit(stages[0], options(2), tmp_path / "whole")
+    for stage in stages[1:]:
+        fit(stage, options(2, minutes=1e-9), tmp_path / "parts")
+    for one, two in zip(stages[0].parameters(), stages[2].parameters(), strict=True):
+        assert torch.equal(one, two)
+    now = stages[0].encoder.image.state_dict()
+    assert all(torch.equal(now[name], image[name]) for name in image)
+    stage, rates = stages[0], torch.optim.Adam([p for p in stages[0].parameters() if p.requires_grad], 3e-3)
+    totals = []
+    for _ in range(15):
+        total = sum(loss for name, loss in stage(batch, torch.Generator()).items() if not name.startswith("_"))
+        rates.zero_grad()
+        total.backward()
+        rates.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < 0.9 * totals[0]
+
+
+def test_the_encoder_stage_reports_on_held_out_films(tmp_path: Path) -> None:
+    stage = encoder_stage().eval()
+    with torch.no_grad():
+        figures = VideoEncoderStage.sample(stage, tmp_path, 3)
+    assert set(figures) == {"film_to_image", "who", "moves", "told"}
+    assert all(0 <= value <= 1 for value in figures.values())
+    assert (tmp_path / "0000003.txt").exists() and "->" in (tmp_path / "0000003-told.txt").read_text()
+
+
+# --- in a model
+
+
+def test_watching_shows_what_the_encoder_would_prepare(tiny_film: Path) -> None:
+    model = AnyGenModel.load(tiny_film)
+    sense = Watching(model, draws=True)
+    parts = [sense.sample(random.Random(i)) for i in range(4)]
+    shown = sense.shown(parts)
+    for part, named in zip(parts, shown["named"].tolist(), strict=True):
+        assert [WORDS[i] for i in named if i >= 0] == [*part["film"].things, part["film"].backdrop]
+    features = sense.features_of(shown)
+    encoder: Any = model.encoders["video"]
+    assert isinstance(encoder, VideoEncoder) and evenly(4) == [2, 6, 10, 14]
+    frames = Projection().render([part["film"] for part in parts]).permute(0, 1, 3, 4, 2).numpy()
+    for film, given in zip(frames, features, strict=True):
+        torch.testing.assert_close(encoder.prepare(Video(film, fps=8)), given, atol=0.008, rtol=0)  # a grey level
+    cover = sense.cover(shown, encoder.tokens)
+    assert cover.shape == (4, LAYERS + 1, encoder.tokens)
+    assert pool_cover(cover, model.input_projectors["video"]).shape == (4, LAYERS + 1, model.tokens["video"])
+    media = sense.media_of(sense.made(parts))
+    assert model.generator("video").encode(media).shape[:3] == (4, 4, 4)
+
+
+def test_tuning_leaves_both_frozen_sides_alone(tiny_film: Path, tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_film)
+    films = {task: weight for task, weight in STAGE_3.items() if task in ("watch", "film", "refilm")}
+    stage = AlignmentStage("stage", model, films, {"input", "output", "signals"}, length=500, diffusion=0.1, pool=32)
+    frozen = {name: p.detach().clone() for name, p in stage.named_parameters() if not p.requires_grad}
+    generator = {
+        f"{i}.{n}": t.clone()
+        for i, m in enumerate(model.generator("video").modules())
+        for n, t in m.state_dict().items()
+    }
+    inward = [p.detach().clone() for p in model.input_projectors["video"].parameters()]
+    outward = [p.detach().clone() for p in model.output_projectors["video"].parameters()]
+    stage.sample = lambda folder, step: {}  # type: ignore[method-assign]
+    fit(stage, options(3, batch=2), tmp_path)
+    now = dict(stage.named_parameters())
+    assert all(torch.equal(now[name], tensor) for name, tensor in frozen.items())
+    left = {f"{i}.{n}": t for i, m in enumerate(model.generator("video").modules()) for n, t in m.state_dict().items()}
+    assert all(torch.equal(left[name], tensor) for name, tensor in generator.items())
+    for was, projectors in ((inward, model.input_projectors), (outward, model.output_projectors)):
+        assert any(not torch.equal(a, b) for a, b in zip(was, projectors["video"].parameters(), strict=True))
+
+
+def test_films_join_a_recipe_when_asked(tmp_path: Path) -> None:
+    plain, asked = recipe_for("nano-night"), recipe_for("nano-night", ["media=image,audio,video"])
+    assert not any(step.startswith("video") for step in Run(plain, tmp_path).steps)
+    steps = list(Run(asked, tmp_path).steps)
+    assert steps.index("audio-generator") < steps.index("video-encoder") < steps.index("video-generator")
+    assert steps.index("video-generator") < steps.index("stage1")
+    assert {"video-encoder", "video-generator"} <= set(asked.fits)
+
+
+def test_a_settled_share_of_films_is_as_its_caption_says(image: Any) -> None:
+    stage = stage_on(image, settled=0.7)
+    films = [stage.film(random.Random(seed)) for seed in range(200)]
+    assert 0.6 < sum(settle(film) == film for film in films) / len(films) < 0.85
