@@ -104,6 +104,7 @@ def sdxl() -> Any:
 def sd3() -> Any:
     from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 
+    tokenizer, words = tiny_words(8)
     network = SD3Transformer2DModel(
         sample_size=8,
         patch_size=1,
@@ -113,12 +114,20 @@ def sd3() -> Any:
         attention_head_dim=8,
         num_attention_heads=4,
         caption_projection_dim=32,
-        joint_attention_dim=16,
-        pooled_projection_dim=12,
+        joint_attention_dim=28,
+        pooled_projection_dim=24,
     )
-    parts = dict.fromkeys([f"{part}{n}" for part in ("text_encoder", "tokenizer") for n in ("", "_2", "_3")])
-    autoencoder = vae(shift_factor=0.0609, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False)
-    return StableDiffusion3Pipeline(transformer=network, vae=autoencoder, scheduler=flow(), **parts)
+    return StableDiffusion3Pipeline(
+        transformer=network,
+        vae=vae(shift_factor=0.0609, scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False),
+        scheduler=flow(),
+        text_encoder=clip_text(12, words, 8, projected=True),
+        text_encoder_2=clip_text(14, words, 8, projected=True),
+        text_encoder_3=t5_text(28, words),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        tokenizer_3=tiny_words(256)[0],
+    )
 
 
 def lcm() -> Any:
@@ -177,10 +186,37 @@ def sana() -> Any:
     )
 
 
-def pixart() -> Any:
-    from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel
+def flux() -> Any:
+    from diffusers import FluxPipeline, FluxTransformer2DModel
 
-    tokenizer, words = tiny_words(300)
+    clip_tokenizer, words = tiny_words(8)
+    network = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=12,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=True,
+    )
+    return FluxPipeline(
+        transformer=network,
+        vae=vae(shift_factor=0.1159, scaling_factor=0.3611, use_quant_conv=False, use_post_quant_conv=False),
+        scheduler=flow(),
+        text_encoder=clip_text(12, words, 8),
+        tokenizer=clip_tokenizer,
+        text_encoder_2=t5_text(16, words),
+        tokenizer_2=tiny_words(512)[0],
+    )
+
+
+def pixart(alpha: bool = False) -> Any:
+    from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline, PixArtTransformer2DModel
+
+    tokenizer, words = tiny_words(120 if alpha else 300)
     network = PixArtTransformer2DModel(
         sample_size=8,
         num_layers=1,
@@ -193,7 +229,7 @@ def pixart() -> Any:
         cross_attention_dim=16,
         use_additional_conditions=False,
     )
-    return PixArtSigmaPipeline(
+    return (PixArtAlphaPipeline if alpha else PixArtSigmaPipeline)(
         transformer=network, vae=vae(), scheduler=ddim(), text_encoder=t5_text(12, words), tokenizer=tokenizer
     )
 
@@ -485,10 +521,12 @@ def stable_audio() -> Any:
 # what makes it, what it makes, its condition's shape, and sizes that keep it small
 PIPELINES: dict[str, tuple[Callable[[], Any], str, tuple[int, int], dict[str, Any]]] = {
     "sdxl": (sdxl, "image", (9, 16), {}),
-    "sd3": (sd3, "image", (334, 16), {}),
+    "sd3": (sd3, "image", (8 + 256 + 1, 28), {}),
     "lcm": (lcm, "image", (8, 16), {}),
     "sana": (sana, "image", (300, 12), {"height": 32, "width": 32}),
     "pixart": (pixart, "image", (300, 12), {"height": 16, "width": 16}),
+    "pixart-alpha": (lambda: pixart(alpha=True), "image", (120, 12), {"height": 16, "width": 16}),
+    "flux": (flux, "image", (513, 16), {"height": 16, "width": 16}),
     "zimage": (zimage, "image", (512, 12), {"height": 32, "width": 32}),
     "klein": (klein, "image", (512, 12), {"height": 8, "width": 8}),
     "zeroscope": (zeroscope, "video", (8, 16), {"height": 16, "width": 16, "frames": 4}),

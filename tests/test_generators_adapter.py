@@ -9,6 +9,7 @@ import torch
 from pipelines import PIPELINES, pipeline
 from safetensors.torch import save_file
 
+from anygen.encoders import KINDS as KINDS_OF_ENCODERS
 from anygen.error import ModelError, RequestError
 from anygen.folder import ModelConfig
 from anygen.generators import open_generator
@@ -21,7 +22,9 @@ from anygen.weights import quiet
 
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.nn.utils.weight_norm. is deprecated:FutureWarning")  # Oobleck
 KINDS = {"image": Image, "video": Video, "audio": Audio}
-TEXT = [name for name in PIPELINES if name in ("sdxl", "lcm", "pixart", "zeroscope", "ltx", "stable_audio")]
+TEXT = [
+    name for name in PIPELINES if name in ("sdxl", "sd3", "lcm", "pixart", "flux", "zeroscope", "ltx", "stable_audio")
+]
 
 
 @pytest.fixture(scope="module")
@@ -104,11 +107,12 @@ def test_what_the_text_encoders_say_is_what_the_pipeline_draws(folders: dict[str
     assert condition.shape == (2, *shape)
     # the tests' tokenizer makes nothing at all of the empty text, where T5's would make an end token
     against = "red" if name in ("pixart", "ltx") else ""
-    generator._null = generator.condition([against])
+    if generator.contract.guided:
+        generator._null = generator.condition([against])
     (made,) = generator.generate(condition[:1], [3], steps=2, guidance=3.0)
     known = generator._calls
     prompt: dict[str, Any] = {"prompt": "a cat", "negative_prompt": against}
-    if "negative_prompt" not in known:
+    if "negative_prompt" not in known or not generator.contract.guided:
         del prompt["negative_prompt"]
     if "clean_caption" in known:
         prompt["clean_caption"] = False
@@ -189,6 +193,14 @@ def test_what_does_not_fit_is_named(folders: dict[str, Path], tmp_path: Path) ->
         open_generator("image", folders["sdxl"], options={"depth": 1})
     with pytest.raises(ModelError, match="a generator's height must be above 0, got -1"):
         MediumOptions(height=-1)
+
+
+def test_the_docs_name_every_pipeline_and_kind() -> None:
+    docs = Path(__file__).resolve().parent.parent / "docs"
+    text = (docs / "generators.md").read_text()
+    for name, (_, contract) in CONTRACTS.items():
+        assert any(f"`{type(contract).__name__}`" in line and f"`{name}`" in line for line in text.splitlines()), name
+    assert all(f"| `{kind}` |" in (docs / "encoders.md").read_text() for kind in ("tower", *KINDS_OF_ENCODERS))
 
 
 def test_own_generators_stay_what_they_are(tiny: Path) -> None:

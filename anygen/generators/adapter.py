@@ -125,8 +125,7 @@ class PipelineGenerator(DiffusionGenerator):
                 f"not {list(condition.shape[1:])}"
             )
         made = self.contract.given(self.pipeline, condition.to(self.device, self.dtype))
-        guided = guidance > 1 and "negative_prompt_embeds" in self._calls
-        if guided:
+        if guidance > 1 and self.contract.guided and "negative_prompt_embeds" in self._calls:
             null = self.null_condition(len(condition)).to(self.device, self.dtype)
             made |= self.contract.given(self.pipeline, null, "negative_")
         made |= self._sizes()

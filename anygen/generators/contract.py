@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,9 @@ WIDTHS = (
 
 
 class Contract(ABC):
-    """What a family of pipelines is told. `length` is the rows of a text's condition where no tokenizer says it."""
+    """What a family of pipelines is told. `length` is the most rows of a text's condition."""
+
+    guided: ClassVar[bool] = True  # against a null condition; else guidance is a number that the network was taught
 
     def __init__(self, length: int) -> None:
         self.length = length
@@ -71,15 +73,25 @@ class Plain(Contract):
 
 
 class Pooled(Contract):
-    """`prompt_embeds` and one pooled vector, which is the last row, filled up with zeros: SDXL, SD3."""
+    """`prompt_embeds` and one pooled vector, which is the last row, filled up with zeros: SDXL, SD3.
+
+    SD3's states are those of CLIP and, behind them, those of T5.
+    """
+
+    def __init__(self, length: int, behind: int = 0) -> None:
+        super().__init__(length + behind)
+        self.behind = behind
+
+    def rows(self, pipeline: Any) -> int:
+        first = getattr(getattr(pipeline, "tokenizer", None), "model_max_length", self.length)
+        return min(self.length - self.behind, int(first)) + self.behind
 
     def shape(self, pipeline: Any) -> tuple[int, int]:
         return self.rows(pipeline) + 1, width_of(pipeline)
 
     def tell(self, pipeline: Any, texts: Sequence[str]) -> Tensor:
-        states, _, pooled, _ = _encode(pipeline, texts, self.rows(pipeline))
-        last = F.pad(pooled, (0, states.shape[-1] - pooled.shape[-1]))
-        return torch.cat([states, last[:, None]], 1)
+        states, _, pooled, _ = _encode(pipeline, texts, self.behind or self.rows(pipeline))
+        return _with_last(states, pooled)
 
     def given(self, pipeline: Any, condition: Tensor, prefix: str = "") -> dict[str, Any]:
         pooled = condition[:, -1, : self._pooled(pipeline)]
@@ -92,6 +104,19 @@ class Pooled(Contract):
             return int(network.config.pooled_projection_dim)
         sizes = 6 * network.config.addition_time_embed_dim  # SDXL says size, crop and target size beside it
         return int(network.config.projection_class_embeddings_input_dim - sizes)
+
+
+class Distilled(Pooled):
+    """The same, of a network that was taught guidance and needs no null condition: Flux.1."""
+
+    guided = False
+
+    def rows(self, pipeline: Any) -> int:
+        return self.length
+
+    def tell(self, pipeline: Any, texts: Sequence[str]) -> Tensor:
+        states, pooled, _ = _encode(pipeline, texts, self.length)
+        return _with_last(states, pooled)
 
 
 class Masked(Contract):
@@ -172,7 +197,8 @@ class TwoStreams(Contract):
 # name of the pipeline's class: what it makes, and its contract
 CONTRACTS: dict[str, tuple[str, Contract]] = {
     "StableDiffusionXLPipeline": ("image", Pooled(77)),
-    "StableDiffusion3Pipeline": ("image", Pooled(77 + 256)),
+    "StableDiffusion3Pipeline": ("image", Pooled(77, behind=256)),
+    "FluxPipeline": ("image", Distilled(512)),
     "LatentConsistencyModelPipeline": ("image", Plain(77)),
     "SanaPipeline": ("image", Masked(300)),
     "PixArtAlphaPipeline": ("image", Masked(120)),
@@ -206,16 +232,19 @@ def width_of(pipeline: Any) -> int:
     raise KeyError(f"{type(_network(pipeline)).__name__} does not say how wide its text states are")
 
 
+def _with_last(states: Tensor, pooled: Tensor) -> Tensor:
+    """States [batch, rows, width] and a pooled vector, as a last row: [batch, rows + 1, width]."""
+    assert pooled.shape[-1] <= states.shape[-1]
+    return torch.cat([states, F.pad(pooled, (0, states.shape[-1] - pooled.shape[-1]))[:, None]], 1)
+
+
 def _network(pipeline: Any) -> Any:
     return pipeline.unet if getattr(pipeline, "unet", None) is not None else pipeline.transformer
 
 
-def _encode(pipeline: Any, texts: Sequence[str], rows: int) -> Any:
+def _encode(pipeline: Any, texts: Sequence[str], sequence: int) -> Any:
     """`encode_prompt` without guidance, whichever keywords it has."""
     known = inspect.signature(pipeline.encode_prompt).parameters
-    more = {"device": pipeline.device, "do_classifier_free_guidance": False, "max_sequence_length": rows}
+    more = {"device": pipeline.device, "do_classifier_free_guidance": False, "max_sequence_length": sequence}
     more |= {"prompt_2": None, "prompt_3": None, "num_images_per_prompt": 1}
-    if isinstance(pipeline_length := known.get("max_sequence_length"), inspect.Parameter):
-        fixed = "StableDiffusion3" in type(pipeline).__name__  # of its two streams only T5's is meant
-        more["max_sequence_length"] = pipeline_length.default if fixed else rows
     return pipeline.encode_prompt(list(texts), **{key: value for key, value in more.items() if key in known})
