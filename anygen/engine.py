@@ -240,7 +240,7 @@ class Engine:
                 yield from self._make(move.span, move.hidden, asked, parts)
             if move.token is not None:
                 if text is None:
-                    text, text_began = TextStream(self.model.tokenizer), time.perf_counter()
+                    text, text_began = self._text(), time.perf_counter()
                     yield Event(type="part.start", index=len(parts) + 1, modality="text")
                 if delta := text.push(move.token):
                     seconds.setdefault("first_text", time.perf_counter() - began)
@@ -252,9 +252,12 @@ class Engine:
                 parts.append(text_part(len(parts) + 1, text.text, time.perf_counter() - text_began))
                 yield Event(type="part.done", index=len(parts), modality="text", part=parts[-1])
                 text = None
-        session.ids += [*row.ids, self.model.vocabulary.end]
+        session.ids += [*row.ids, *self.model.vocabulary.closing]
         seconds["total"] = time.perf_counter() - began
         yield Event(type="reply.done", reply=self._reply(asked, parts, prompt_tokens, len(row.ids), seconds))
+
+    def _text(self) -> TextStream:
+        return TextStream(self.model.tokenizer, tail="" if self.model.vocabulary.dialect is None else "\n")
 
     def _make(self, modality: str, hidden: Tensor, asked: Asked, parts: list[Part]) -> Iterator[Event]:
         """Generate one medium in a thread, and pass on what it reports; the part is appended to `parts`."""
@@ -322,7 +325,7 @@ class Engine:
                     draft.append((move.span, move.hidden))
                 if move.token is not None:
                     if not draft or not isinstance(draft[-1], TextStream):
-                        draft.append(TextStream(self.model.tokenizer))
+                        draft.append(self._text())
                     draft[-1].push(move.token)
         written = time.perf_counter() - began
         made = self._make_batch(batch, drafts)

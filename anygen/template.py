@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anygen.dialect import lay_out
 from anygen.error import RequestError
 from anygen.signals import SignalTokens, Vocabulary
 
@@ -43,7 +44,10 @@ def render(
     media value, or a dict with `type`. `tokens` are the placeholders per input medium. A medium of a user's turn
     is open, placeholders, close; one of an assistant turn is open, signals, close.
     `answer` leaves the assistant's turn open at the end; `begin=False` continues an earlier rendering.
+    A vocabulary with a dialect has its own words around turns (`anygen.dialect`).
     """
+    if vocabulary.dialect is not None:
+        return _spelt(messages, tokenizer, vocabulary, tokens, answer, begin)
     ids: list[int] = [vocabulary.begin] if begin else []
     labels: list[int] = [IGNORE] * len(ids)
     inputs: list[Any] = []
@@ -78,6 +82,29 @@ def render(
         ids.append(vocabulary.roles["assistant"])
         labels.append(IGNORE)
     return Rendered(ids=ids, labels=labels, inputs=inputs, outputs=outputs)
+
+
+def _spelt(
+    messages: Iterable[Any],
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    tokens: Mapping[str, int],
+    answer: bool,
+    begin: bool,
+) -> Rendered:
+    """`render` in the vocabulary's dialect."""
+    made = Rendered(ids=[], labels=[], inputs=[], outputs=[])
+    turns = (_turn(message) for message in messages)
+    assert vocabulary.dialect is not None
+    for run, medium in lay_out(
+        turns, vocabulary.dialect, vocabulary, tokens, part_type, part_text, answer=answer, begin=begin
+    ):
+        ids = list(run.ids) if run.text is None else encode(tokenizer, run.text) if run.text else []
+        made.ids.extend(ids)
+        made.labels.extend(ids if run.said else [IGNORE] * len(ids))
+        if medium is not None:
+            (made.outputs if run.said else made.inputs).append(medium)
+    return made
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
