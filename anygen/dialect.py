@@ -78,7 +78,7 @@ def lay_out(
     """The runs of a conversation, each with its medium or None; `messages` are roles and parts.
 
     `kind(part)` is a part's modality, `text(part)` its text. White space beside a medium is left out, as the slow
-    tokenizers did with which such checkpoints were trained.
+    tokenizers did with which such checkpoints were trained; like them the tokenizer sets a space before every run.
     """
     held: list[tuple[Run, Any]] = []
 
@@ -115,6 +115,8 @@ def lay_out(
             beside = [0 < place < len(held) and held[place][1] is not None for place in (index - 1, index + 1)]
             run.text = run.text.lstrip() if beside[0] else run.text
             run.text = run.text.rstrip() if beside[1] else run.text
+            if index or not begin:
+                run.text = run.text.removeprefix(" ")  # the tokenizer sets one before every run
         yield run, medium
 
 
