@@ -243,6 +243,9 @@ def test_a_truncated_download_is_named(source: Path, tmp_path: Path) -> None:
         convert(tmp_path / "nothing.pt", source / "base", tmp_path / "out", sizes=TINY)
 
 
+OLD = (("unet", "diffusion_pytorch_model", "diffusion_pytorch_model"), ("text_encoder", "model", "pytorch_model"))
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return (print, ("this must never run",))
@@ -324,3 +327,51 @@ def test_the_command_line_converts(
         AnyGenModel.load(tmp_path / "out")
     assert "imagebind_huge" in str(error.value) and "CC-BY-NC-SA-4.0" in str(error.value)
     assert str(tmp_path / "home") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_llm_folder_gets_this_projects_tokens(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(source / "base", base)
+    shutil.copy(source / "checkpoint" / "tokenizer.model", base)
+    assert cli.main(["convert", "transformers", str(base), "-o", str(tmp_path / "model")]) == 0
+    model = AnyGenModel.load(tmp_path / "model")
+    held = {k: v for file in base.glob("*.bin") for k, v in torch.load(file, weights_only=True).items()}
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        table = model.llm.state_dict()[name]
+        assert len(table) == len(model.tokenizer) > TINY.rows + 1
+        assert torch.equal(table[: TINY.rows], held[name][: TINY.rows].float())
+        mean = held[name][: TINY.rows].float().mean(0).half().float()
+        assert torch.equal(table[TINY.rows :], mean.expand(len(table) - TINY.rows, -1))
+    assert anygen.Engine(model).generate("cat", seed=0, max_new_tokens=3).model == "model"
+    (base / "pytorch_model-00001-of-00002.bin").write_bytes(b"PK cut")
+    assert cli.main(["convert", "transformers", str(base), "-o", str(tmp_path / "again")]) == 2
+    err = capsys.readouterr().err
+    assert "00001-of-00002.bin is truncated or no state dict" in err and err.count("\n") == 1
+    assert cli.main(["convert", "transformers", str(tmp_path / "nowhere"), "-o", str(tmp_path / "again")]) == 2
+    assert "neither a folder nor a hub id" in capsys.readouterr().err
+
+
+def test_a_pipeline_of_pickles_becomes_safetensors(source: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from anygen.convert.parts import convert_pipeline
+    from anygen.generators.image import ImageGenerator
+
+    old = tmp_path / "old"
+    shutil.copytree(source / "image", old)
+    for component, stem, pickled in OLD:
+        file = old / component / f"{stem}.safetensors"
+        torch.save(load_file(file), old / component / f"{pickled}.bin")
+        file.unlink()
+    new = convert_pipeline(old, tmp_path / "new")
+    assert not list(new.rglob("*.bin")) and (new / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+    ours, theirs = (ImageGenerator.from_pretrained(folder) for folder in (new, source / "image"))
+    assert torch.equal(ours.condition(["a cat"]), theirs.condition(["a cat"]))
+    for name, tensor in theirs.unet.state_dict().items():
+        assert torch.equal(ours.unet.state_dict()[name], tensor)
+    config = json.loads((old / "unet" / "config.json").read_text())
+    (old / "unet" / "config.json").write_text(json.dumps(config | {"cross_attention_dim": 24}))
+    with pytest.raises(ModelError, match=r"attn2\.to_k\.weight is \[8, 16\], the model needs \[8, 24\]"):
+        convert_pipeline(old, tmp_path / "other")
+    with pytest.raises(ModelError, match=r"model_index\.json is missing"):
+        convert_pipeline(tmp_path, tmp_path / "other")
