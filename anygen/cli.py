@@ -13,6 +13,7 @@ from anygen import __version__
 from anygen.error import AnyGenError, RequestError
 
 MODALITIES = ("text", "image", "audio", "video")
+ANNOTATIONS = ("llava", "nextgpt", "cc3m", "webvid", "audiocaps")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,6 +183,14 @@ def parser() -> Parser:
     sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
     sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
     sample.add_argument("--without-audio", action="store_true", help="only chats for a model that cannot hear")
+    bring = kinds.add_parser("import", help="make a data set from public annotations and their media")
+    bring.set_defaults(run=data_import)
+    bring.add_argument("format", choices=ANNOTATIONS, metavar="FORMAT", help=", ".join(ANNOTATIONS))
+    bring.add_argument("file", type=Path, metavar="FILE", help="the annotations")
+    bring.add_argument("--media", type=Path, required=True, metavar="DIR", help="the folder of the media they name")
+    _output(bring, "the data set that is written", required=True)
+    bring.add_argument("--strict", action="store_true", help="stop at the first row that does not fit")
+    bring.add_argument("--copy", action="store_true", help="copy the media instead of linking their folder")
     check = kinds.add_parser("check", help="check a data set: format, files, sizes")
     check.set_defaults(run=data_check)
     check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
@@ -444,6 +453,17 @@ def data_sample(args: argparse.Namespace) -> int:
     media = ("image",) if args.without_audio else ("image", "audio")
     write_dataset(args.output, args.n, args.seed, args.split, args.size, media=media)
     print(args.output)
+    return 0
+
+
+def data_import(args: argparse.Namespace) -> int:
+    """`anygen data import`."""
+    from anygen.training.importing import SKIPPED, convert_annotations
+
+    made = convert_annotations(args.format, args.file, args.media, args.output, strict=args.strict, copy=args.copy)
+    if made.skipped:
+        _say(f"what was left out is in {args.output / SKIPPED}")
+    print(made)
     return 0
 
 
