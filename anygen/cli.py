@@ -203,6 +203,12 @@ def parser() -> Parser:
 
     _json(command("list", presets, "list the presets, with licence and size"))
 
+    think = command("plan", plan, "say what a model takes in memory and time, before anything is fetched")
+    think.add_argument("model", nargs="?", metavar="MODEL", help="a preset or a folder (default: nano)")
+    think.add_argument("--device", metavar="D", help="cpu, cuda, or a card as rtx-4090 (default: what is here)")
+    think.add_argument("--dtype", metavar="T", help="float32, bfloat16 or float16 (default: as a load has it)")
+    _json(think)
+
     race = command("bench", bench, "measure speed on this machine")
     _model(race)
     race.add_argument("--repeats", type=int, default=5, metavar="N", help="measurements of each work (default: 5)")
@@ -499,6 +505,26 @@ def presets(args: argparse.Namespace) -> int:
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
         print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; needs {row['needs']}")
+        for part in row["parts"]:
+            use = {False: "NOT FOR COMMERCIAL USE", None: "with conditions", True: ""}[part["commercial"]]
+            said = "; ".join(word for word in (use, part["optional"]) if word)
+            told = f"{part['licence']}" + (f" - {said}" if said else "")
+            print(f"  {part['name']:22} {part['gigabytes']:>5.1f} GB  {part['source']}: {told}")
+    return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    """`anygen plan`."""
+    from anygen.hardware import device
+    from anygen.planning import plan as think
+    from anygen.planning import table
+
+    chosen = device(args.device)
+    told = think(args.model, chosen, args.dtype).describe(chosen)
+    if args.json:
+        _print_json(told)
+    else:
+        print(table(told))
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ def build(library: str, name: str, values: Mapping[str, Any], where: str) -> nn.
 
     kept = {key: value for key, value in values.items() if not key.startswith("_")}
     try:
-        with quiet(*logs()):
+        with quiet(*logs()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of libraries about each other
             if library == "transformers":
                 return _transformers(name, kept, where)
             cls = _class(library, name, where)
