@@ -259,7 +259,7 @@ PRESETS = {
         ),
         Preset(
             name="open-24gb",
-            about="Qwen3-4B, SigLIP 2 and CLAP, FLUX.2 klein, Wan 2.1, Stable Audio Open; its projectors are yours to train",
+            about="Qwen3-4B, SigLIP 2, CLAP, FLUX.2 klein, Wan 2.1, Stable Audio Open; you train its projectors",
             licence="Apache-2.0 but for optional sound",
             needs="a GPU with 24 GB: 13 GB one stage at a time, 32 GB with all parts resident",
             parts=("qwen3-4b", "siglip2-so400m", "clap-general", "flux2-klein-4b", "wan2.1-1.3b", "stable-audio-open"),
@@ -267,7 +267,7 @@ PRESETS = {
         ),
         Preset(
             name="open-80gb",
-            about="Qwen3-8B, SigLIP 2 and CLAP, Z-Image Turbo, Wan 2.2, Stable Audio Open; its projectors are yours to train",
+            about="Qwen3-8B, SigLIP 2, CLAP, Z-Image Turbo, Wan 2.2, Stable Audio Open; you train its projectors",
             licence="Apache-2.0 but for optional sound",
             needs="a GPU with 80 GB: 67 GB with all parts resident",
             parts=("qwen3-8b", "siglip2-so400m", "clap-general", "z-image-turbo", "wan2.2-5b", "stable-audio-open"),

@@ -419,7 +419,9 @@ def convert_nextgpt(args: argparse.Namespace) -> int:
         for item in getattr(args, kind):
             modality, _, where = item.partition("=")
             if modality not in nextgpt.HIDDEN or not where:
-                raise RequestError(f"--{kind} {item!r} is not MODALITY=WHERE; modalities are {', '.join(nextgpt.HIDDEN)}")
+                raise RequestError(
+                    f"--{kind} {item!r} is not MODALITY=WHERE; modalities are {', '.join(nextgpt.HIDDEN)}"
+                )
             places[modality] = where
     made = nextgpt.convert(
         args.checkpoint,

@@ -133,7 +133,7 @@ class Decoding:
         return Move(span=span, hidden=states, token=None if row.span else token, opened=row.span)
 
     def _states(self, row: Row, hidden: Tensor, span: str) -> Tensor:
-        """Of the states [tokens, width] of a pass that ends with a whole span, those that its condition is made from."""
+        """Of the states [tokens, width] of a pass that ends with a span, those that its condition is made from."""
         held = self.model.vocabulary.spans[span]
         seen, place = hidden[-len(held.ids) :], held.ids.index(held.signals[0])
         if self.model.vocabulary.lags:

@@ -1,4 +1,4 @@
-"""Dialects: how a checkpoint from elsewhere spells a conversation, where its tokens and turns are not this project's."""
+"""Dialects: how a checkpoint from elsewhere spells a conversation: its own tokens, its own words around turns."""
 
 from __future__ import annotations
 

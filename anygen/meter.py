@@ -1,4 +1,4 @@
-"""A meter for networks without weights: operations, arithmetic and the most memory that a forward pass holds at once."""
+"""A meter for networks without weights: kernels, arithmetic, and the most memory that a pass holds at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning: what a model takes in memory and time, from configs and file headers, before anything is fetched or loaded."""
+"""Planning: what a model takes in memory and time, by configs and file headers, before anything is fetched."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def counted(module: nn.Module, dtype: torch.dtype | None) -> Part:
 
 
 def stored(file: Path, dtype: torch.dtype | None) -> Part:
-    """The tensors of a safetensors file, or of all shards of an index, as they are once loaded. Headers are read only."""
+    """The tensors of a safetensors file, or of all shards of an index, as they are once loaded, by their headers."""
     from safetensors import SafetensorError, safe_open
 
     if file.name.endswith(".index.json"):
@@ -197,7 +197,9 @@ def _of_folder(folder: Path, dtype: torch.dtype | None) -> Plan:
         place = _local(folder, options.path)
         modules = networks(place)
         for name in modules:
-            stem = next((s for s in ("diffusion_pytorch_model", "model") if weights_file(place / name, s).is_file()), None)
+            stem = next(
+                (s for s in ("diffusion_pytorch_model", "model") if weights_file(place / name, s).is_file()), None
+            )
             if stem is None:
                 raise ModelError(f"{place / name} holds no safetensors file")
             made.parts[f"generators.{modality}.{name}"] = stored(weights_file(place / name, stem), dtype)
@@ -232,7 +234,9 @@ def _known(where: str) -> str:
     for part in catalog.PARTS.values():
         if name in (part.name, part.source):
             return part.name
-    raise ModelError(f"{where} is not in the catalog, and nothing is fetched to plan: it knows {', '.join(catalog.PARTS)}")
+    raise ModelError(
+        f"{where} is not in the catalog, and nothing is fetched to plan: it knows {', '.join(catalog.PARTS)}"
+    )
 
 
 def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, guided: bool) -> dict[str, Any]:
@@ -292,7 +296,8 @@ def _from_config(name: str, dtype: torch.dtype | None) -> tuple[Part, dict[str, 
         size = count["parameters"] * usual.itemsize
         return Part(**count, bytes=size, dtype=_said(usual)), {}, described
     modules = {
-        key: build(net["library"], net["class"], net["config"], f"{name}.json") for key, net in described["networks"].items()
+        key: build(net["library"], net["class"], net["config"], f"{name}.json")
+        for key, net in described["networks"].items()
     }
     parts = (counted(m, _of(described, key, usual)) for key, m in modules.items())
     return sum(parts, NOTHING), modules, described

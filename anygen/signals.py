@@ -128,7 +128,9 @@ class Vocabulary:
 
         spans = {}
         for modality, count in counts.items():
-            names = SignalTokens(modality=modality, count=count) if dialect is None else _spelt(dialect, modality, count)
+            names = (
+                SignalTokens(modality=modality, count=count) if dialect is None else _spelt(dialect, modality, count)
+            )
             spans[modality] = Span(
                 modality=modality,
                 open=identify(names.open),

@@ -105,7 +105,9 @@ def vicuna(folder: Path, sizes: Sizes = TINY, pickled: bool = True, rows: int = 
     if not pickled:
         llm.save_pretrained(folder)
         return folder
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", **values, **config, "max_sequence_length": 256}))
+    (folder / "config.json").write_text(
+        json.dumps({"model_type": "llama", **values, **config, "max_sequence_length": 256})
+    )
     held = llm.state_dict() | {
         f"model.layers.{n}.self_attn.rotary_emb.inv_freq": torch.ones(4) for n in range(sizes.layers)
     }

@@ -249,7 +249,8 @@ def test_bench_measures_every_work(tiny: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "chat", "story", "demo", "train", "eval", "data", "list", "bench", "doctor"]
+    "command",
+    ["generate", "chat", "story", "demo", "train", "convert", "eval", "data", "list", "plan", "bench", "doctor"],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""Public checkpoints become model folders: number by number what they were, and refused in one line where they are not."""
+"""Public checkpoints become model folders, number by number, and are refused in one line where they do not fit."""
 
 import json
 import shutil
@@ -84,7 +84,13 @@ def test_the_layout_is_the_published_one_to_the_byte() -> None:
     }
     assert sums == {"image": 31_958_784, "video": 32_090_112, "audio": 31_788_544}
     ids = dict(zip(PUBLISHED.added, range(PUBLISHED.rows, PUBLISHED.vocabulary), strict=True))
-    assert (ids["<Img>"], ids["[IMG0]"], ids["[VID0]"], ids["[AUD0]"], ids["[AUD7]"]) == (32000, 32002, 32006, 32030, 32037)
+    assert (ids["<Img>"], ids["[IMG0]"], ids["[VID0]"], ids["[AUD0]"], ids["[AUD7]"]) == (
+        32000,
+        32002,
+        32006,
+        32030,
+        32037,
+    )
 
 
 def test_the_true_widths_are_checked_on_meta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,17 +103,24 @@ def test_the_true_widths_are_checked_on_meta(tmp_path: Path, monkeypatch: pytest
         converter.open_checkpoint(tmp_path)
 
 
-def test_output_projectors_are_plain_transformers(source: Path, converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_output_projectors_are_plain_transformers(
+    source: Path, converted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against torch's own class, filled with the checkpoint's own names."""
     held = torch.load(source / "checkpoint" / "pytorch_model.pt", weights_only=True)
     model = load(converted, monkeypatch)
     for modality, prefix in HIDDEN.items():
-        mine = {name.removeprefix(f"{prefix}.0."): t.float() for name, t in held.items() if name.startswith(f"{prefix}.")}
+        mine = {
+            name.removeprefix(f"{prefix}.0."): t.float() for name, t in held.items() if name.startswith(f"{prefix}.")
+        }
         with pytest.warns(UserWarning, match="nested"):
             plain = nn.Transformer(16, 4, 2, 2, 24, 0.0, norm_first=True, batch_first=True)
         plain.load_state_dict({k.removeprefix("tfm."): t for k, t in mine.items() if k.startswith("tfm.")}, strict=True)
         count = TINY.signals[modality]
-        hidden, rows = torch.randn(3, count, 32), [TINY.rows + TINY.added.index(f"[{n}]") for n in signal_names(modality)]
+        hidden, rows = (
+            torch.randn(3, count, 32),
+            [TINY.rows + TINY.added.index(f"[{n}]") for n in signal_names(modality)],
+        )
         table = held[f"{INSIDE}model.embed_tokens.weight"].float()
         x = (hidden + table[rows]) @ mine["fc.weight"].T + mine["fc.bias"]
         with torch.no_grad():
@@ -168,7 +181,10 @@ def test_a_conversation_is_spelt_as_nextgpt_does(converted: Path, monkeypatch: p
     assert rendered.ids.count(model.tokenizer.convert_tokens_to_ids("[IMG0]")) == 1  # what a user types stays text
     # up to white space beside media, transformers' own template says the same
     spelt = model.tokenizer.apply_chat_template(
-        [{**m, "content": [{"type": "image"}, m["content"][1]] if i == 0 else m["content"]} for i, m in enumerate(chat)],
+        [
+            {**m, "content": [{"type": "image"}, m["content"][1]] if i == 0 else m["content"]}
+            for i, m in enumerate(chat)
+        ],
         tokenize=False,
         add_generation_prompt=True,
     )
@@ -181,7 +197,7 @@ def test_a_conversation_is_spelt_as_nextgpt_does(converted: Path, monkeypatch: p
 def test_states_are_taken_where_the_config_says(
     states: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a condition is made from, in an answer that is written token by token, is what one pass over all has there."""
+    """What a condition is made from, in an answer written token by token, is what one pass over all has there."""
     model = load(made(source, tmp_path / "model", states=states), monkeypatch)
     assert model.vocabulary.lags == (states == "before")
     engine = anygen.Engine(model)
@@ -329,7 +345,9 @@ def test_the_command_line_converts(
     assert str(tmp_path / "home") in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_llm_folder_gets_this_projects_tokens(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_llm_folder_gets_this_projects_tokens(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = tmp_path / "base"
     shutil.copytree(source / "base", base)
     shutil.copy(source / "checkpoint" / "tokenizer.model", base)

@@ -78,11 +78,15 @@ def test_llava(media: Path) -> None:
     assert "there is no image coco/9.jpg in" in notes[0] and "has no place <image>" in notes[1]
     lines = [int(note.split(":")[0]) for note in notes]
     text = json.dumps(rows, indent=0).split("\n")
-    assert [text[line - 1] + text[line] for line in lines] == [f'{{"id": "{n}"' + ("," if n < 10 else "") for n in range(4, 11)]
+    assert [text[line - 1] + text[line] for line in lines] == [
+        f'{{"id": "{n}"' + ("," if n < 10 else "") for n in range(4, 11)
+    ]
 
 
 def test_cc3m(media: Path) -> None:
-    content = 'a "cat" sits\thttp://x.org/a.jpg\nno tab\nlost\thttp://x.org/b.jpg\n\nby name\thttp://x.org/y/cat.png?w=1\n \thttp://x/cat.png\n'
+    lines = ['a "cat" sits\thttp://x.org/a.jpg', "no tab", "lost\thttp://x.org/b.jpg", ""]
+    lines += ["by name\thttp://x.org/y/cat.png?w=1", " \thttp://x/cat.png", ""]
+    content = "\n".join(lines)
     imported, chats, notes = run("cc3m", content, media)
     assert chats == [
         [["image 000000000.jpg", "What is in this picture?"], ['a "cat" sits']],
@@ -155,7 +159,11 @@ def test_nextgpt_captions_and_instructions(media: Path) -> None:
         },
         # the newer spelling
         {"input_video": "run.mp4", "conversations": say("<video>\nWhat happens?", "It runs.")},
-        {"output_audio": "bark.wav", "audio_captions": "it barks", "conversations": say("Bark!", "Sure thing! <audio>")},
+        {
+            "output_audio": "bark.wav",
+            "audio_captions": "it barks",
+            "conversations": say("Bark!", "Sure thing! <audio>"),
+        },
         {"id": 3},
         {"mm_name": "dog.jpg", "conversation": say("Hi", "Hello.")},
         {"output_image": ["dog.jpg"], "image_captions": ["a", "b"], "conversations": say("Draw", "<image>")},

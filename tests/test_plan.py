@@ -1,4 +1,4 @@
-"""Plans: their figures are those of a real load, and of public parameter counts; nothing is fetched, nothing allocated."""
+"""Plans: their figures are those of a real load and of public parameter counts; nothing is fetched or allocated."""
 
 import json
 import shutil
@@ -85,7 +85,7 @@ def test_nanos_peaks_are_those_of_real_passes() -> None:
         shape = generator.condition_shape
         condition = torch.ones(2, *shape)
         costs = [
-            meter.measure(lambda g=generator, x=latents, c=condition: g.predict(x, times, c)),
+            meter.measure(lambda g=generator, x=latents, t=times, c=condition: g.predict(x, t, c)),
             meter.measure(lambda v=vae, x=latents: v.decode(x[:1], return_dict=False)),
         ]
         assert near(made.stages[modality].peak_bytes, max(cost.peak_bytes for cost in costs)), modality
@@ -137,6 +137,7 @@ def test_a_preset_is_planned_before_anything_is_there(monkeypatch: pytest.Monkey
     assert wide["weights_bytes"] == pytest.approx(2 * told["weights_bytes"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_presets_keep_what_they_promise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ANYGEN_HOME", str(tmp_path))
     small, large = (planning.plan(f"open-{n}gb", CARDS[c]) for n, c in ((24, "rtx-4090"), (80, "h100")))
@@ -231,7 +232,12 @@ def test_the_list_names_licences_and_what_is_not_commercial(
     monkeypatch.setenv("ANYGEN_HOME", str(tmp_path))
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines if not line.startswith(" ")] == ["nano", "nextgpt", "open-24gb", "open-80gb"]
+    assert [line.split()[0] for line in lines if not line.startswith(" ")] == [
+        "nano",
+        "nextgpt",
+        "open-24gb",
+        "open-80gb",
+    ]
     (imagebind,) = [line for line in lines if "imagebind_huge" in line]
     assert "CC-BY-NC-SA-4.0 - NOT FOR COMMERCIAL USE" in imagebind
     assert cli.main(["list", "--json"]) == 0

@@ -137,7 +137,9 @@ def open_base(folder: Path, sizes: Sizes = PUBLISHED) -> tuple[Any, Weights]:
 
     values = read_config(folder / "config.json")
     if values.get("model_type") != "llama":
-        raise ModelError(f"{folder} is a {values.get('model_type')!r} model; the base of NExT-GPT is a Llama, Vicuna v0")
+        raise ModelError(
+            f"{folder} is a {values.get('model_type')!r} model; the base of NExT-GPT is a Llama, Vicuna v0"
+        )
     for key, needed in (("hidden_size", sizes.width), ("num_hidden_layers", sizes.layers)):
         if values.get(key) != needed:
             raise ModelError(f"{folder}: {key} is {values.get(key)}, the checkpoint was trained on {needed}")

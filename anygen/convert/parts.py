@@ -112,7 +112,9 @@ def convert_pipeline(source: Path, output: Path) -> Path:
     shutil.copy(source / "model_index.json", part)
     for component, entry in read_config(source / "model_index.json").items():
         if isinstance(entry, list) and (source / component).is_dir():
-            shutil.copytree(source / component, part / component, ignore=shutil.ignore_patterns(*map("*{}*".format, WEIGHTS)))
+            shutil.copytree(
+                source / component, part / component, ignore=shutil.ignore_patterns(*map("*{}*".format, WEIGHTS))
+            )
     for name, weights in held.items():
         stem = STEMS[1] if read_config(source / "model_index.json")[name][0] == "transformers" else STEMS[0]
         names = without(weights.shapes, ("position_ids",))
@@ -123,9 +125,10 @@ def convert_pipeline(source: Path, output: Path) -> Path:
 
 def _component(folder: Path) -> Weights:
     for stem, pickled in ((STEMS[0], STEMS[0]), (STEMS[1], "pytorch_model")):
-        if any((folder / f"{stem}{end}").is_file() for end in (".safetensors", ".safetensors.index.json", ".bin")) or (
-            folder / f"{pickled}.bin"
-        ).is_file():
+        if (
+            any((folder / f"{stem}{end}").is_file() for end in (".safetensors", ".safetensors.index.json", ".bin"))
+            or (folder / f"{pickled}.bin").is_file()
+        ):
             return Weights(folder, stem, pickled)
     return Weights(folder)
 

@@ -80,7 +80,9 @@ def merges(pieces: list[Piece]) -> list[tuple[str, str]]:
         if piece.kind != NORMAL:
             continue
         cuts = ((piece.text[:at], piece.text[at:]) for at in range(1, len(piece.text)))
-        known = sorted((pair for pair in cuts if pair[0] in ids and pair[1] in ids), key=lambda p: (ids[p[0]], ids[p[1]]))
+        known = sorted(
+            (pair for pair in cuts if pair[0] in ids and pair[1] in ids), key=lambda p: (ids[p[0]], ids[p[1]])
+        )
         found += [(piece.score, pair) for pair in known]
     return [pair for _, pair in sorted(found, key=lambda entry: -entry[0])]
 

@@ -1,4 +1,4 @@
-"""Reading checkpoints from elsewhere: safetensors, or pickles of tensors and nothing else, without reading them whole."""
+"""Reading checkpoints from elsewhere: safetensors, or pickles of tensors and nothing else, one tensor at a time."""
 
 from __future__ import annotations
 

@@ -146,7 +146,10 @@ def cc3m(row: Any, find: Find, number: int) -> list[dict[str, Any]]:
     """`caption <tab> url`; the picture is named by its row, as downloaders do, or as in its address."""
     caption, url = cells(row, 2)
     stem = f"{number:09d}"
-    names = [f"{stem}{ending}" for ending in (".jpg", ".png", ".webp")] + [f"{number}.jpg", url.split("?")[0].split("/")[-1]]
+    names = [f"{stem}{ending}" for ending in (".jpg", ".png", ".webp")] + [
+        f"{number}.jpg",
+        url.split("?")[0].split("/")[-1],
+    ]
     return captioned("image", find("image", *names), caption, number)
 
 
@@ -154,7 +157,12 @@ def webvid(row: Any, find: Find, number: int) -> list[dict[str, Any]]:
     """`videoid, contentUrl, duration, page_dir, name`; files are page_dir/videoid.mp4 or videoid.mp4."""
     row = cells(row)
     file = f"{row['videoid']}.mp4"
-    return captioned("video", find("video", *([f"{row['page_dir']}/{file}"] if row.get("page_dir") else []), file), row["name"], number)
+    return captioned(
+        "video",
+        find("video", *([f"{row['page_dir']}/{file}"] if row.get("page_dir") else []), file),
+        row["name"],
+        number,
+    )
 
 
 def audiocaps(row: Any, find: Find, number: int) -> list[dict[str, Any]]:
@@ -192,7 +200,7 @@ TAG = re.compile(r"<(Image|Audio|Video)>(.*?)</\1>", re.DOTALL)
 
 
 def llava(row: Any, find: Find, number: int) -> list[dict[str, Any]]:
-    """`{"image": file, "conversations": [{"from", "value": "<image>\\n..."}]}`; media take the places in their order."""
+    """`{"image": file, "conversations": [{"from", "value": "<image>\\n..."}]}`; media take places in their order."""
     said = turns(row)
     media = {kind: [{"type": kind, "path": find(kind, f)} for f in listed(row.get(kind))] for kind in KINDS}
     messages = [turn(role, places(value, media)) for role, value, _ in said]
@@ -280,7 +288,11 @@ def worded(value: str) -> list[dict[str, Any]]:
 
 def medium(role: str, kind: str, path: str, caption: Any) -> dict[str, Any]:
     part = {"type": kind, "path": path}
-    return {**part, "caption": caption.strip()} if role == "assistant" and isinstance(caption, str) and caption.strip() else part
+    return (
+        {**part, "caption": caption.strip()}
+        if role == "assistant" and isinstance(caption, str) and caption.strip()
+        else part
+    )
 
 
 def places(value: str, media: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -305,7 +317,9 @@ def settle(messages: list[dict[str, Any]], left: dict[str, list[dict[str, Any]]]
 
 FORMATS = {
     "llava": Format(about="LLaVA's conversations", rows=json_rows, chats=llava),
-    "nextgpt": Format(about="NExT-GPT's T-X captions, T2M, MosIT and their newer spelling", rows=json_rows, chats=nextgpt),
+    "nextgpt": Format(
+        about="NExT-GPT's T-X captions, T2M, MosIT and their newer spelling", rows=json_rows, chats=nextgpt
+    ),
     "cc3m": Format(about="Conceptual Captions, TSV", rows=tsv_rows, chats=cc3m),
     "webvid": Format(about="WebVid, CSV", rows=csv_rows("videoid", "name"), chats=webvid),
     "audiocaps": Format(
