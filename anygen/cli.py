@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from anygen import __version__
+from anygen.convert.command import add_sources
 from anygen.error import AnyGenError, RequestError
 
 MODALITIES = ("text", "image", "audio", "video")
@@ -139,30 +140,7 @@ def parser() -> Parser:
     learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
 
     turn = command("convert", lambda args: 0, "turn a public checkpoint into a model folder")
-    sources = turn.add_subparsers(metavar="SOURCE", required=True, parser_class=Parser)
-    first = sources.add_parser("nextgpt", help="NExT-GPT's published checkpoint, with its Vicuna")
-    first.set_defaults(run=convert_nextgpt)
-    first.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="its folder, or pytorch_model.pt")
-    first.add_argument("--base", type=Path, required=True, metavar="DIR", help="the Vicuna-7B-v0 folder")
-    first.add_argument(
-        "--states",
-        choices=("at", "before"),
-        default="at",
-        help="hidden states at the signals, as it was trained, or those before them (default: at)",
-    )
-    first.add_argument("--keep-adapter", action="store_true", help="keep LoRA beside the LLM instead of merging it")
-    for flag, what in (("--encoder", "an encoder"), ("--generator", "a generator")):
-        about = f"another place of {what}: a folder, hub:ID@REVISION or catalog:NAME; may be repeated"
-        first.add_argument(flag, action="append", default=[], metavar="MODALITY=WHERE", help=about)
-    _output(first, "the model folder that is written", required=True)
-    for name, about in (
-        ("transformers", "a causal LLM: a model folder around it, with this project's tokens"),
-        ("diffusers", "a pipeline: the same folder, checked, with safetensors only"),
-    ):
-        one = sources.add_parser(name, help=about)
-        one.set_defaults(run=convert_part, what=name)
-        one.add_argument("source", metavar="DIR_OR_ID", help="a folder, or a hub id with its @revision")
-        _output(one, "the folder that is written", required=True)
+    add_sources(turn.add_subparsers(metavar="SOURCE", required=True, parser_class=Parser))
 
     judge = command("eval", evaluate, "measure a model on held-out requests")
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
@@ -407,48 +385,6 @@ def evaluate(args: argparse.Namespace) -> int:
         print(f"  the ear itself: {ear['accuracy']:.3f} on {ear['n']} clean clips")
     if judge := figures.get("judge"):
         print(f"  the judge itself: {judge['accuracy']:.3f} on {judge['n']} clean renders")
-    return 0
-
-
-def convert_nextgpt(args: argparse.Namespace) -> int:
-    """`anygen convert nextgpt`."""
-    from anygen.convert import nextgpt
-
-    said: dict[str, dict[str, str]] = {"encoder": {}, "generator": {}}
-    for kind, places in said.items():
-        for item in getattr(args, kind):
-            modality, _, where = item.partition("=")
-            if modality not in nextgpt.HIDDEN or not where:
-                raise RequestError(
-                    f"--{kind} {item!r} is not MODALITY=WHERE; modalities are {', '.join(nextgpt.HIDDEN)}"
-                )
-            places[modality] = where
-    made = nextgpt.convert(
-        args.checkpoint,
-        args.base,
-        args.output,
-        states=args.states,
-        merge=not args.keep_adapter,
-        encoders=said["encoder"],
-        generators=said["generator"],
-        sizes=nextgpt.PUBLISHED,
-    )
-    print(made)
-    return 0
-
-
-def convert_part(args: argparse.Namespace) -> int:
-    """`anygen convert transformers` and `anygen convert diffusers`."""
-    from anygen.convert import parts
-    from anygen.folder import locate
-
-    source = Path(args.source)
-    if not source.exists():
-        if args.source.count("/") != 1:
-            raise RequestError(f"{args.source} is neither a folder nor a hub id such as owner/name@revision")
-        source = locate(None, f"hub:{args.source}" if "@" in args.source else f"hub:{args.source}@main")
-    make = parts.convert_llm if args.what == "transformers" else parts.convert_pipeline
-    print(make(source, args.output))
     return 0
 
 

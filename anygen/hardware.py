@@ -1,4 +1,4 @@
-"""What a device can do: memory, arithmetic and bandwidth; of cards by their data sheets, of this machine measured."""
+"""What a device can do: memory, arithmetic and bandwidth; known cards by data sheet, this machine measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anygen.error import RequestError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """`flops` and `bandwidth` [bytes/s] are what programs reach, not peaks; `kernel` [s] is what the least one takes."""
+    """`flops` and `bandwidth` [bytes/s] are what programs reach, not peaks; `kernel` [s] is what the least takes."""
 
     name: str
     type: str  # "cpu" or "cuda"

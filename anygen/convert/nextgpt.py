@@ -221,14 +221,16 @@ def convert(
     merge: bool = True,
     encoders: Mapping[str, str] | None = None,
     generators: Mapping[str, str] | None = None,
-    sizes: Sizes = PUBLISHED,
+    sizes: Sizes | None = None,
 ) -> Path:
     """Write the model folder `output` from the checkpoint (its folder or its .pt file) and a Vicuna-7B-v0 folder.
 
     `states` is where hidden states are taken: "at" the signals, as in training, or "before" them. LoRA is merged into
     the LLM, or kept in adapters/ without `merge`. `encoders` and `generators` are references by modality; the default
-    is the catalog's ImageBind and the paper's pipelines. Everything is checked before anything is written.
+    is the catalog's ImageBind and the paper's pipelines; `sizes` are the published checkpoint's unless given.
+    Everything is checked before anything is written.
     """
+    sizes = sizes or PUBLISHED
     file = checkpoint / "pytorch_model.pt" if checkpoint.is_dir() else checkpoint
     if output.exists():
         raise ModelError(f"{output} is there already; give another -o")
