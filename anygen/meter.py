@@ -85,8 +85,19 @@ def empty(*shape: int, dtype: torch.dtype) -> Tensor:
     return torch.empty(shape, dtype=dtype, device="meta")
 
 
+DENOISERS = (
+    "UNet2DConditionModel",
+    "UNet3DConditionModel",
+    "UNetMotionModel",
+    "WanTransformer3DModel",
+    "StableAudioDiTModel",
+    "Flux2Transformer2DModel",
+    "ZImageTransformer2DModel",
+)
+
+
 def forward(name: str, network: nn.Module, run: Mapping[str, Any], batch: int) -> Callable[[], Any]:
-    """One step of the denoiser `name` (its class) for `batch` conditions, on meta.
+    """One step of the denoiser `name`, a class of `DENOISERS`, for `batch` conditions, on meta.
 
     `run` holds the shape of one latent and of one condition [length, width].
     """
@@ -96,37 +107,31 @@ def forward(name: str, network: nn.Module, run: Mapping[str, Any], batch: int) -
     length, width = run["condition"]
     condition = empty(batch, length, width, dtype=dtype)
     times = empty(batch, dtype=dtype)
+    given: dict[str, Any] = {"encoder_hidden_states": condition}
     match name:
         case "UNet2DConditionModel" if net.config.class_embed_type:
-            return lambda: net(latents, times, encoder_hidden_states=None, class_labels=condition[:, 0])
-        case "UNet2DConditionModel" | "UNet3DConditionModel" | "UNetMotionModel":
-            return lambda: net(latents, times, encoder_hidden_states=condition)
-        case "WanTransformer3DModel":
-            return lambda: net(hidden_states=latents, timestep=times, encoder_hidden_states=condition)
+            given = {"encoder_hidden_states": None, "class_labels": condition[:, 0]}
         case "StableAudioDiTModel":
-            spread = net.config.global_states_input_dim
-            head = net.config.attention_head_dim // 2
-            places = run["latents"][1] + 1
-            return lambda: net(
-                latents,
-                times,
-                encoder_hidden_states=condition,
-                global_hidden_states=empty(batch, 1, spread, dtype=dtype),
-                rotary_embedding=(empty(places, head, dtype=dtype), empty(places, head, dtype=dtype)),
-            )
-        case "Flux2Transformer2DModel":
-            channels, height, wide = run["latents"]
-            return lambda: net(
-                hidden_states=empty(batch, height * wide, channels, dtype=dtype),
-                encoder_hidden_states=condition,
-                timestep=times,
-                img_ids=empty(height * wide, 4, dtype=torch.float32),
-                txt_ids=empty(length, 4, dtype=torch.float32),
-                guidance=None,
-            )
-        case "ZImageTransformer2DModel":
-            return lambda: net([latent.unsqueeze(1) for latent in latents], times, list(condition))
-    raise KeyError(name)
+            places, head = run["latents"][1] + 1, net.config.attention_head_dim // 2
+            given |= {
+                "global_hidden_states": empty(batch, 1, net.config.global_states_input_dim, dtype=dtype),
+                "rotary_embedding": (empty(places, head, dtype=dtype), empty(places, head, dtype=dtype)),
+            }
+        case "Flux2Transformer2DModel":  # latents are a row of patches
+            latents = latents.flatten(2).transpose(1, 2).contiguous()
+            given |= {
+                "img_ids": empty(latents.shape[1], 4, dtype=torch.float32),
+                "txt_ids": empty(length, 4, dtype=torch.float32),
+                "guidance": None,
+            }
+        case "ZImageTransformer2DModel":  # a list, each picture of one frame
+            apart = [latent.unsqueeze(1) for latent in latents]
+            return lambda: net(apart, times, list(condition), return_dict=False)
+    return lambda: (
+        net(hidden_states=latents, timestep=times, **given, return_dict=False)
+        if name.endswith(("Transformer3DModel", "Transformer2DModel"))
+        else net(latents, times, **given, return_dict=False)
+    )
 
 
 def decode(name: str, network: nn.Module, run: Mapping[str, Any]) -> Callable[[], Any]:

@@ -23,6 +23,7 @@ from anygen.weights import quiet, read_config, weights_file
 
 PROMPT, ANSWER = 512, 128  # tokens that a request and its text are planned with
 CONFIGS = Path(__file__).parent / "presets"
+FROM_CONFIG = ("UNet2DConditionModel", "UNet3DConditionModel", "UNetMotionModel")  # these know their latents' sizes
 APART = {"WanTransformer3DModel"}  # pipelines of these run guidance's two sides one after the other
 DENOISERS, DECODERS = ("unet", "transformer"), ("vae",)
 HALF = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
@@ -71,6 +72,7 @@ class Plan:
     stages: dict[str, Stage] = field(default_factory=dict)
     cache_bytes: int = 0  # of the LLM's keys and values
     left_out: dict[str, str] = field(default_factory=dict)
+    unmeasured: list[str] = field(default_factory=list)  # parts of which only the weights are known
 
     def describe(self, device: Device) -> dict[str, Any]:
         """The figures as `anygen plan --json` prints them. Bytes are bytes, `seconds` estimates for `device`."""
@@ -100,6 +102,7 @@ class Plan:
             "fits": resident <= device.bytes,
             "fits_offloaded": offloaded <= device.bytes,
             "left_out": self.left_out,
+            "unmeasured": self.unmeasured,
         }
 
 
@@ -240,8 +243,13 @@ def _known(where: str) -> str:
 
 
 def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, guided: bool) -> dict[str, Any]:
-    """Sizes of a run of a pipeline, from the configs of its networks: as `presets/*.json` say them."""
-    net = next(modules[name] for name in DENOISERS if name in modules)
+    """Sizes of a run of a pipeline, from the configs of its networks: as `presets/*.json` say them.
+
+    Empty where they do not say: of such a pipeline only the weights are planned.
+    """
+    net = next((modules[name] for name in DENOISERS if name in modules), None)
+    if type(net).__name__ not in FROM_CONFIG:
+        return {}
     side = getattr(net.config, "sample_size", None) or 32
     height, width = side if isinstance(side, list | tuple) else (side, side)
     if "vocoder" in modules:  # time x bins
@@ -358,6 +366,9 @@ def _add_generator(
         if key not in (*DENOISERS, *DECODERS):
             continue
         kind = type(module).__name__
+        if not run or (key in DENOISERS and kind not in meter.DENOISERS):
+            made.unmeasured.append(f"generators.{modality}.{key}")
+            continue
         with quiet(*_logs()):
             module.to(_of(described or {}, key, dtype))
         weights = made.parts[f"generators.{modality}.{key}"].bytes
@@ -386,6 +397,8 @@ def table(told: Mapping[str, Any]) -> str:
         lines.append(f"  {name:34} {_count(part['parameters']):>8} {_size(part['bytes']):>10}  {part['dtype']}")
     for name, why in told["left_out"].items():
         lines.append(f"  {name:34} {'':8} {'not loaded':>10}  {why}")
+    for name in told["unmeasured"]:
+        lines.append(f"  {name}: its activations and its time are not in the figures below")
     lines.append(f"  all weights                        {'':8} {_size(told['weights_bytes']):>10}")
     for key, what in (("peak_bytes", "peak, all resident"), ("peak_bytes_offloaded", "peak, one stage at a time")):
         fits = told["fits" if key == "peak_bytes" else "fits_offloaded"]

@@ -95,8 +95,8 @@ def test_unknown_models_say_what_there_is(tmp_path: Path) -> None:
 
 
 def test_presets_are_found(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    preset = catalog.Preset(name="here", about="a", licence="MIT", needs="nothing", folder=model)
-    gone = catalog.Preset(name="gone", about="a", licence="MIT", needs="nothing", folder=tmp_path / "gone")
+    preset = catalog.Preset(name="here", about="a", licence="MIT", needs="nothing", bundled=model)
+    gone = catalog.Preset(name="gone", about="a", licence="MIT", needs="nothing", bundled=tmp_path / "gone")
     monkeypatch.setattr(catalog, "PRESETS", {"here": preset, "gone": gone})
     assert catalog.find("here") == catalog.find(model) == model
     assert preset.describe()["bytes"] == sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) > 0
