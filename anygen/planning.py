@@ -24,6 +24,7 @@ from anygen.weights import quiet, read_config, weights_file
 PROMPT, ANSWER = 512, 128  # tokens that a request and its text are planned with
 CONFIGS = Path(__file__).parent / "presets"
 FROM_CONFIG = ("UNet2DConditionModel", "UNet3DConditionModel", "UNetMotionModel")  # these know their latents' sizes
+FRAMES = 16  # of a video whose config says no number
 APART = {"WanTransformer3DModel"}  # pipelines of these run guidance's two sides one after the other
 DENOISERS, DECODERS = ("unet", "transformer"), ("vae",)
 HALF = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
@@ -248,15 +249,15 @@ def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, gui
     Empty where they do not say: of such a pipeline only the weights are planned.
     """
     net = next((modules[name] for name in DENOISERS if name in modules), None)
-    if type(net).__name__ not in FROM_CONFIG:
+    if net is None or type(net).__name__ not in FROM_CONFIG:
         return {}
     side = getattr(net.config, "sample_size", None) or 32
     height, width = side if isinstance(side, list | tuple) else (side, side)
     if "vocoder" in modules:  # time x bins
         width = modules["vocoder"].config.model_in_dim // 2 ** (len(modules["vae"].config.block_out_channels) - 1)
     latents = [net.config.in_channels, height, width]
-    if "motion" in type(net).__name__.lower():
-        latents.insert(1, 16)
+    if type(net).__name__ != "UNet2DConditionModel":
+        latents.insert(1, FRAMES)
     return {"latents": latents, "condition": condition, "steps": steps, "guided": guided}
 
 
