@@ -46,8 +46,11 @@ class WatchOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Acted:
-    """A thing in a film: its name, its motion, its size when it begins (1: the canvas), in how many frames it is seen,
-    and how well it fits where it is (0..1). `began` is the frame in which its motion begins."""
+    """A thing in a film: its name, its motion, and its size where it is first seen.
+
+    `began` is the frame in which its motion begins, `seen` the number of frames in which it is there, `score` how well
+    it fits in these (0..1).
+    """
 
     thing: str
     motion: str
@@ -59,7 +62,7 @@ class Acted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """What a film shows: its kind, things in the order in which they move, and where; None where it is like none.
+    """What a film shows: its kind (None where it is like none), things in the order in which they move, and where.
 
     `consistent` counts the frames in which everything is seen that should be, and nothing that should not.
     """
@@ -115,7 +118,7 @@ class Watcher:
     def __init__(self, size: int = 64, *, options: WatchOptions | None = None) -> None:
         self.size, self.options = size, options or WatchOptions()
         self.projection = Projection(size)
-        dark = self.projection._shade.float() / 256  # [FRAMES, 3]
+        dark = self.projection.shade.float() / 256  # [FRAMES, 3]
         self._light = torch.stack([torch.ones_like(dark), dark])[..., None, None]  # [2, FRAMES, 3, 1, 1]
         films = [(name, variant) for name in BACKDROPS for variant in range(VARIANTS)]
         small = []
@@ -238,8 +241,13 @@ class Watcher:
         second = self._most(y, canvas, self._without(free, first), first.thing)
         if second is None:
             return [first]
-        first = self._follow(first.thing, y, canvas, self._without(free, second))
-        second = self._follow(second.thing, y, canvas, self._without(free, first))
+        second = self._follow(second.thing, y, canvas, free)
+        # where both explain the same place, the better one has it, and the other one is looked for elsewhere
+        clash, later = self._clash(first, second), second.score > first.score
+        first, second = (
+            self._follow(one.thing, y, canvas, self._without(free, other, ~clash | wins))
+            for one, other, wins in ((first, second, later), (second, first, ~later))
+        )
         found = [sight for sight in (first, second) if self._seen(sight).sum() >= self.options.frames]
         return found if len(found) == 2 else [self._follow(sight.thing, y, canvas, free) for sight in found]
 
@@ -321,10 +329,17 @@ class Watcher:
         inside = (sight.sprites[sight.shape, 3] > 0.1).float().sum((1, 2))
         return (sight.share >= self.options.explained) & (sight.against >= 3 * self.options.contrast * inside)
 
-    def _without(self, free: Tensor, sight: _Sight) -> Tensor:
-        """The free pixels without those of a thing, and a rim of one more."""
+    def _clash(self, one: _Sight, other: _Sight) -> Tensor:
+        """In which frames two things are found at about the same place: bool [FRAMES]."""
+        across = (one.left + one.side / 2 - other.left - other.side / 2).abs()
+        down = (one.top + one.side / 2 - other.top - other.side / 2).abs()
+        return torch.maximum(across, down) < torch.maximum(one.side, other.side) / 2
+
+    def _without(self, free: Tensor, sight: _Sight, frames: Tensor | None = None) -> Tensor:
+        """The free pixels without those of a thing in these frames (all if None), and a rim of one more."""
         covered = torch.zeros_like(free)
-        for frame in self._seen(sight).nonzero()[:, 0].tolist():
+        seen = self._seen(sight) if frames is None else self._seen(sight) & frames
+        for frame in seen.nonzero()[:, 0].tolist():
             alpha = sight.sprites[sight.shape[frame], 3]
             covered[frame, 0] = alpha.roll((int(sight.top[frame]), int(sight.left[frame])), (0, 1)) >= 0.05
         return free * (1 - F.max_pool2d(covered, 3, 1, 1))
