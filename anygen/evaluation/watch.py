@@ -37,8 +37,10 @@ class WatchOptions:
     shortlist: int = 8  # backdrops, cameras and lights that are compared at full size
     candidates: int = 4  # things that are followed through the film
     explained: float = 0.6  # least share of the squared difference that a thing must explain in a frame
+    pale: float = 0.01  # mean squared difference below which that share must rise, up to `faint`, to be believed
+    faint: float = 0.85  # what that share rises to for what hardly stands out
     contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
-    frames: int = 4  # in which a thing must be seen
+    frames: int = 4  # in which a thing must be believed
     cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
     turned: float = 0.02  # share more that a turning thing must explain in a frame to count as one pixel's shift
     consistent: int = 15  # frames in which what should be seen must be seen
@@ -248,7 +250,7 @@ class Watcher:
             self._follow(one.thing, y, canvas, self._without(free, other, ~clash | wins))
             for one, other, wins in ((first, second, later), (second, first, ~later))
         )
-        found = [sight for sight in (first, second) if self._seen(sight).sum() >= self.options.frames]
+        found = [sight for sight in (first, second) if self._believed(sight)]
         return found if len(found) == 2 else [self._follow(sight.thing, y, canvas, free) for sight in found]
 
     def _most(self, y: Tensor, canvas: Tensor, free: Tensor, but: int = -1) -> _Sight | None:
@@ -265,7 +267,7 @@ class Watcher:
         things = total.topk(self.options.candidates).indices.tolist()
         best = max(things, key=lambda thing: float(self._upright(thing, *some).score.sum()))
         sight = self._follow(best, y, canvas, free)
-        return sight if self._seen(sight).sum() >= self.options.frames else None
+        return sight if self._believed(sight) else None
 
     def _follow(self, thing: int, y: Tensor, canvas: Tensor, free: Tensor) -> _Sight:
         """Where this thing explains most in each frame, upright at any side, or turned at the side that it has."""
@@ -326,8 +328,20 @@ class Watcher:
 
     def _seen(self, sight: _Sight) -> Tensor:
         """In which frames the thing explains enough of what is there, and stands out: bool [FRAMES]."""
+        return (sight.share >= self.options.explained) & (self._contrast(sight) >= self.options.contrast)
+
+    def _contrast(self, sight: _Sight) -> Tensor:
+        """How much a thing's place differs from the backdrop, mean squared: [FRAMES]."""
         inside = (sight.sprites[sight.shape, 3] > 0.1).float().sum((1, 2))
-        return (sight.share >= self.options.explained) & (sight.against >= 3 * self.options.contrast * inside)
+        return sight.against / (3 * inside)
+
+    def _believed(self, sight: _Sight) -> bool:
+        """Whether the thing is there at all: seen in enough frames, and the better there the less it stands out."""
+        options = self.options
+        least = options.explained + (options.faint - options.explained) * (
+            1 - self._contrast(sight) / options.pale
+        ).clamp_min(0)
+        return int((self._seen(sight) & (sight.share >= least)).sum()) >= options.frames
 
     def _clash(self, one: _Sight, other: _Sight) -> Tensor:
         """In which frames two things are found at about the same place: bool [FRAMES]."""
