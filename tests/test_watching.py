@@ -138,7 +138,7 @@ def test_answers_say_what_is_so() -> None:
     director = Director(random.Random(0), settled=True)
     stream = random.Random(0)
 
-    def answer(kind: str, film) -> list[str]:
+    def answer(kind: str, film: Film) -> list[str]:
         return film_question.ASK[kind](film, stream, "train")[2]
 
     then = director.two("then", ("cat", "spins"), ("dog", "rises"), "meadow")
