@@ -167,6 +167,7 @@ def parser() -> Parser:
     sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
     sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
     sample.add_argument("--without-audio", action="store_true", help="only chats for a model that cannot hear")
+    sample.add_argument("--with-video", action="store_true", help="also chats for a model that watches and makes films")
     bring = kinds.add_parser("import", help="make a data set from public annotations and their media")
     bring.set_defaults(run=data_import)
     bring.add_argument("format", choices=ANNOTATIONS, metavar="FORMAT", help=", ".join(ANNOTATIONS))
@@ -421,7 +422,8 @@ def data_sample(args: argparse.Namespace) -> int:
         raise RequestError(f"--n {args.n}: write at least 1 conversation")
     from anygen.playground.dataset import write_dataset
 
-    media = ("image",) if args.without_audio else ("image", "audio")
+    media: tuple[str, ...] = ("image",) if args.without_audio else ("image", "audio")
+    media += ("video",) if args.with_video else ()
     write_dataset(args.output, args.n, args.seed, args.split, args.size, media=media)
     print(args.output)
     return 0

@@ -252,7 +252,7 @@ def test_cameras_move_everything(projection: Projection, camera: str) -> None:
 def test_dusk_darkens_step_by_step(projection: Projection) -> None:
     film = replace(Director(random.Random(11), settled=True).one("cat", "shakes", "meadow"), dusk=True)
     light = projection.render([film])[0].float().mean((1, 2, 3))
-    assert all(light.diff() < 0) and light[15] < 0.5 * light[0]
+    assert all(light.diff() < 0) and light[15] < 0.6 * light[0]
     assert not can_get_dark("night") and can_get_dark("snow") and set(BACKDROPS) > {"night", "space"}
 
 
@@ -275,7 +275,7 @@ def test_the_bits_are_known(projection: Projection) -> None:
     """Integer maths: the same on every machine. The digest changes with the atlas and the motions only."""
     stream = random.Random(13)
     frames = projection.render([sample_film(stream, kind) for kind in KINDS for _ in range(4)])
-    assert hashlib.sha256(frames.numpy().tobytes()).hexdigest()[:16] == "a1e4258a69a48f1d"
+    assert hashlib.sha256(frames.numpy().tobytes()).hexdigest()[:16] == "094ca52368c8bbfe"
 
 
 def test_rendering_leaves_the_random_state_alone(projection: Projection) -> None:

@@ -13,7 +13,7 @@ from anygen.playground.clip import is_heldout as is_clip_heldout
 from anygen.playground.clip import upright as upright_clip
 from anygen.playground.dataset import film_from_json, film_to_json, write_dataset
 from anygen.playground.dialogue import FILM_MIXTURE, FILM_TASKS, TASKS, in_words, sample_chat, tasks
-from anygen.playground.film import Director, is_heldout, sample_film, scene_at, soundtrack, upright
+from anygen.playground.film import Director, Film, is_heldout, sample_film, scene_at, soundtrack, upright
 from anygen.playground.hearing import sound_caption
 from anygen.playground.motion import FRAMES, MOTIONS, STILL
 from anygen.playground.reading import answer_right
@@ -138,7 +138,7 @@ def test_answers_say_what_is_so() -> None:
     director = Director(random.Random(0), settled=True)
     stream = random.Random(0)
 
-    def answer(kind: str, film) -> list[str]:  # type: ignore[no-untyped-def]
+    def answer(kind: str, film: Film) -> list[str]:
         return film_question.ASK[kind](film, stream, "train")[2]
 
     then = director.two("then", ("cat", "spins"), ("dog", "rises"), "meadow")

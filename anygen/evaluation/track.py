@@ -133,9 +133,8 @@ def fit(track: Track, motion: str, slot: Slot) -> Fit:
 
 
 def fits(track: Track, slots: tuple[Slot, ...] = _SLOTS) -> dict[Slot, Fit]:
-    """For each slot the motion that explains the track best; standing still is under the slot of the whole film."""
-    best = {slot: min((fit(track, motion, slot) for motion in MOTIONS), key=lambda f: f.cost) for slot in slots}
-    return best
+    """For each slot the motion that explains the track best, standing still left aside."""
+    return {slot: min((fit(track, motion, slot) for motion in MOTIONS), key=lambda f: f.cost) for slot in slots}
 
 
 def explain(tracks: list[Track]) -> tuple[str, list[Fit]]:

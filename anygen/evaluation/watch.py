@@ -37,8 +37,10 @@ class WatchOptions:
     shortlist: int = 8  # backdrops, cameras and lights that are compared at full size
     candidates: int = 4  # things that are followed through the film
     explained: float = 0.6  # least share of the squared difference that a thing must explain in a frame
+    pale: float = 0.01  # mean squared difference below which that share must rise, up to `faint`, to be believed
+    faint: float = 0.85  # what that share rises to for what hardly stands out
     contrast: float = 0.0015  # least mean squared difference from the backdrop, colours in 0..1
-    frames: int = 4  # in which a thing must be seen
+    frames: int = 4  # in which a thing must be believed
     cast: float = 0.12  # largest colour cast that is taken back, colours in 0..1
     turned: float = 0.02  # share more that a turning thing must explain in a frame to count as one pixel's shift
     consistent: int = 15  # frames in which what should be seen must be seen
@@ -46,8 +48,11 @@ class WatchOptions:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Acted:
-    """A thing in a film: its name, its motion, its size when it begins (1: the canvas), in how many frames it is seen,
-    and how well it fits where it is (0..1). `began` is the frame in which its motion begins."""
+    """A thing in a film: its name, its motion, and its size where it is first seen.
+
+    `began` is the frame in which its motion begins, `seen` the number of frames in which it is there, `score` how well
+    it fits in these (0..1).
+    """
 
     thing: str
     motion: str
@@ -59,7 +64,7 @@ class Acted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watched:
-    """What a film shows: its kind, things in the order in which they move, and where; None where it is like none.
+    """What a film shows: its kind (None where it is like none), things in the order in which they move, and where.
 
     `consistent` counts the frames in which everything is seen that should be, and nothing that should not.
     """
@@ -115,7 +120,7 @@ class Watcher:
     def __init__(self, size: int = 64, *, options: WatchOptions | None = None) -> None:
         self.size, self.options = size, options or WatchOptions()
         self.projection = Projection(size)
-        dark = self.projection._shade.float() / 256  # [FRAMES, 3]
+        dark = self.projection.shade.float() / 256  # [FRAMES, 3]
         self._light = torch.stack([torch.ones_like(dark), dark])[..., None, None]  # [2, FRAMES, 3, 1, 1]
         films = [(name, variant) for name in BACKDROPS for variant in range(VARIANTS)]
         small = []
@@ -238,9 +243,14 @@ class Watcher:
         second = self._most(y, canvas, self._without(free, first), first.thing)
         if second is None:
             return [first]
-        first = self._follow(first.thing, y, canvas, self._without(free, second))
-        second = self._follow(second.thing, y, canvas, self._without(free, first))
-        found = [sight for sight in (first, second) if self._seen(sight).sum() >= self.options.frames]
+        second = self._follow(second.thing, y, canvas, free)
+        # where both explain the same place, the better one has it, and the other one is looked for elsewhere
+        clash, later = self._clash(first, second), second.score > first.score
+        first, second = (
+            self._follow(one.thing, y, canvas, self._without(free, other, ~clash | wins))
+            for one, other, wins in ((first, second, later), (second, first, ~later))
+        )
+        found = [sight for sight in (first, second) if self._believed(sight)]
         return found if len(found) == 2 else [self._follow(sight.thing, y, canvas, free) for sight in found]
 
     def _most(self, y: Tensor, canvas: Tensor, free: Tensor, but: int = -1) -> _Sight | None:
@@ -257,7 +267,7 @@ class Watcher:
         things = total.topk(self.options.candidates).indices.tolist()
         best = max(things, key=lambda thing: float(self._upright(thing, *some).score.sum()))
         sight = self._follow(best, y, canvas, free)
-        return sight if self._seen(sight).sum() >= self.options.frames else None
+        return sight if self._believed(sight) else None
 
     def _follow(self, thing: int, y: Tensor, canvas: Tensor, free: Tensor) -> _Sight:
         """Where this thing explains most in each frame, upright at any side, or turned at the side that it has."""
@@ -318,13 +328,32 @@ class Watcher:
 
     def _seen(self, sight: _Sight) -> Tensor:
         """In which frames the thing explains enough of what is there, and stands out: bool [FRAMES]."""
-        inside = (sight.sprites[sight.shape, 3] > 0.1).float().sum((1, 2))
-        return (sight.share >= self.options.explained) & (sight.against >= 3 * self.options.contrast * inside)
+        return (sight.share >= self.options.explained) & (self._contrast(sight) >= self.options.contrast)
 
-    def _without(self, free: Tensor, sight: _Sight) -> Tensor:
-        """The free pixels without those of a thing, and a rim of one more."""
+    def _contrast(self, sight: _Sight) -> Tensor:
+        """How much a thing's place differs from the backdrop, mean squared: [FRAMES]."""
+        inside = (sight.sprites[sight.shape, 3] > 0.1).float().sum((1, 2))
+        return sight.against / (3 * inside)
+
+    def _believed(self, sight: _Sight) -> bool:
+        """Whether the thing is there at all: seen in enough frames, and the better there the less it stands out."""
+        options = self.options
+        least = options.explained + (options.faint - options.explained) * (
+            1 - self._contrast(sight) / options.pale
+        ).clamp_min(0)
+        return int((self._seen(sight) & (sight.share >= least)).sum()) >= options.frames
+
+    def _clash(self, one: _Sight, other: _Sight) -> Tensor:
+        """In which frames two things are found at about the same place: bool [FRAMES]."""
+        across = (one.left + one.side / 2 - other.left - other.side / 2).abs()
+        down = (one.top + one.side / 2 - other.top - other.side / 2).abs()
+        return torch.maximum(across, down) < torch.maximum(one.side, other.side) / 2
+
+    def _without(self, free: Tensor, sight: _Sight, frames: Tensor | None = None) -> Tensor:
+        """The free pixels without those of a thing in these frames (all if None), and a rim of one more."""
         covered = torch.zeros_like(free)
-        for frame in self._seen(sight).nonzero()[:, 0].tolist():
+        seen = self._seen(sight) if frames is None else self._seen(sight) & frames
+        for frame in seen.nonzero()[:, 0].tolist():
             alpha = sight.sprites[sight.shape[frame], 3]
             covered[frame, 0] = alpha.roll((int(sight.top[frame]), int(sight.left[frame])), (0, 1)) >= 0.05
         return free * (1 - F.max_pool2d(covered, 3, 1, 1))

@@ -20,7 +20,7 @@ _BAKED = 64  # side of a sprite in the atlas
 _COLUMNS = 16
 _SIDES = tuple(range(6, 50, 2))  # sides of upright sprites, in 64ths of the canvas
 _TURNED = 1.5  # side of the square that holds a sprite however it is turned
-_NIGHT = (84, 92, 150)  # what is left of red, green and blue in the dark, in shares of 256
+_NIGHT = (104, 112, 160)  # what is left of red, green and blue in the dark, in shares of 256
 
 
 def _thing(atlas: Image.Image, index: int) -> Image.Image:
@@ -112,7 +112,7 @@ class Projection:
         bank, self._starts = _sprites(size)
         self._bank, self._ground = bank.to(self.device), _grounds(size).flatten().to(self.device)
         level = torch.arange(FRAMES)[:, None] * (256 - torch.tensor(_NIGHT))[None]
-        self._shade = (256 - level // (FRAMES - 1)).to(torch.int32).to(self.device)  # [FRAMES, 3]
+        self.shade = (256 - level // (FRAMES - 1)).to(torch.int32).to(self.device)  # [FRAMES, 3]
 
     def sprites(self, side: int, angle: int = 0, things: slice = slice(None)) -> Tensor:
         """Things at a side in pixels: uint8 [things, 4, square, square], straight alpha."""
@@ -177,7 +177,7 @@ class Projection:
                 least = window
         frames = torch.stack([(canvas >> bits & 255).to(torch.uint8) for bits in (0, 8, 16)], 1)
         late = dark.nonzero()[:, 0]
-        frames[late] = (frames[late] * self._shade[dark[late]][:, :, None, None] >> 8).to(torch.uint8)
+        frames[late] = (frames[late] * self.shade[dark[late]][:, :, None, None] >> 8).to(torch.uint8)
         return frames.unflatten(0, (films, FRAMES))
 
     def _blend(self, canvas: Tensor, rows: Tensor, layer: Tensor, window: int) -> None:
