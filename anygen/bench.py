@@ -12,6 +12,7 @@ from typing import Any
 
 DRAW = "Draw a large cat at the top left in a meadow."
 SOUND = "Let me hear a bell three times."
+FILM = "Show me a film of a dog moving to the right in a meadow."
 ASK = "What sound does a dog make?"
 PAGES = ("Draw a cat.", "Draw a dog.", "Draw a car.", "Draw a tree.")
 
@@ -41,6 +42,9 @@ def measure(folder: Path, repeats: int = 5, processes: int = 3) -> list[dict[str
     if "audio" in engine.writes:
         took = _timed(lambda: engine.generate(SOUND, to="audio", seed=1), repeats)
         rows.append(_target("four seconds of sound, engine loaded", took, 2))
+    if "video" in engine.writes:
+        took = _timed(lambda: engine.generate(FILM, to="video", seed=1), repeats)
+        rows.append(_target("one film, engine loaded", took, 8))
     rows.insert(0, _target("first text token, engine loaded", _timed(lambda: _first_text(engine), repeats), 0.25))
     if processes:
         opened = [sys.executable, "-c", _LOAD, str(folder)]

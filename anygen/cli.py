@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from anygen import __version__
+from anygen.convert.command import add_sources
 from anygen.error import AnyGenError, RequestError
 
 MODALITIES = ("text", "image", "audio", "video")
+ANNOTATIONS = ("llava", "nextgpt", "cc3m", "webvid", "audiocaps")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,12 +132,21 @@ def parser() -> Parser:
     show.add_argument("--port", type=int, default=7860, metavar="P", help="port to listen on (default: 7860)")
 
     learn = command("train", train, "train a model, all stages of a recipe or one")
-    learn.add_argument("recipe", metavar="RECIPE", help="a recipe's name or file")
+    learn.add_argument("recipe", metavar="RECIPE", help="a recipe's name; `concept` teaches a thing of one's own")
     learn.add_argument("--stage", metavar="NAME", help="only this stage")
     learn.add_argument("--output", type=Path, metavar="DIR", help="where the run is kept")
     learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
     learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
+    own = learn.add_argument_group("a concept of one's own", "for `anygen train concept`")
+    own.add_argument("--name", metavar="N", help="what it is called, as in 'my robot'")
+    own.add_argument("--images", type=Path, metavar="DIR", help="a folder with 5 to 20 pictures of it")
+    own.add_argument("--sounds", type=Path, metavar="DIR", help="a folder with 1 to 10 recordings of it")
+    own.add_argument("--model", metavar="M", help="the model that learns it, a preset or a folder (default: nano)")
+    own.add_argument("--minutes", type=float, metavar="M", help="how long all of it may take (default: 20)")
+
+    turn = command("convert", lambda args: 0, "turn a public checkpoint into a model folder")
+    add_sources(turn.add_subparsers(metavar="SOURCE", required=True, parser_class=Parser))
 
     judge = command("eval", evaluate, "measure a model on held-out requests")
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
@@ -156,6 +167,14 @@ def parser() -> Parser:
     sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
     sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
     sample.add_argument("--without-audio", action="store_true", help="only chats for a model that cannot hear")
+    bring = kinds.add_parser("import", help="make a data set from public annotations and their media")
+    bring.set_defaults(run=data_import)
+    bring.add_argument("format", choices=ANNOTATIONS, metavar="FORMAT", help=", ".join(ANNOTATIONS))
+    bring.add_argument("file", type=Path, metavar="FILE", help="the annotations")
+    bring.add_argument("--media", type=Path, required=True, metavar="DIR", help="the folder of the media they name")
+    _output(bring, "the data set that is written", required=True)
+    bring.add_argument("--strict", action="store_true", help="stop at the first row that does not fit")
+    bring.add_argument("--copy", action="store_true", help="copy the media instead of linking their folder")
     check = kinds.add_parser("check", help="check a data set: format, files, sizes")
     check.set_defaults(run=data_check)
     check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
@@ -167,6 +186,12 @@ def parser() -> Parser:
     cache.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=where)
 
     _json(command("list", presets, "list the presets, with licence and size"))
+
+    think = command("plan", plan, "say what a model takes in memory and time, before anything is fetched")
+    think.add_argument("model", nargs="?", metavar="MODEL", help="a preset or a folder (default: nano)")
+    think.add_argument("--device", metavar="D", help="cpu, cuda, or a card as rtx-4090 (default: what is here)")
+    think.add_argument("--dtype", metavar="T", help="float32, bfloat16 or float16 (default: as a load has it)")
+    _json(think)
 
     race = command("bench", bench, "measure speed on this machine")
     _model(race)
@@ -191,8 +216,8 @@ def _seed(parser: Parser, default: int | None = None) -> None:
     )
 
 
-def _output(parser: Parser, text: str) -> None:
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help=text)
+def _output(parser: Parser, text: str, required: bool = False) -> None:
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help=text, required=required)
 
 
 def _json(parser: Parser) -> None:
@@ -339,10 +364,29 @@ def train(args: argparse.Namespace) -> int:
     bad = [item for item in args.set if "=" not in item]
     if bad:
         raise RequestError(f"--set {bad[0]!r} is not KEY=VALUE")
+    own = {name: getattr(args, name) for name in ("name", "images", "sounds", "model", "minutes")}
+    if args.recipe == "concept":
+        return train_concept(args, own)
+    if given := [name for name, value in own.items() if value is not None]:
+        raise RequestError(f"--{given[0]} is for `anygen train concept`, not for the recipe '{args.recipe}'")
     from anygen.training import train as run
 
     rehearse = args.stage is None and not args.no_rehearsal
     run(args.recipe, stage=args.stage, output=args.output, resume=args.resume, set=args.set, rehearse=rehearse)
+    return 0
+
+
+def train_concept(args: argparse.Namespace, own: dict[str, Any]) -> int:
+    """`anygen train concept`; prints the new model's folder once it is there."""
+    if own["name"] is None:
+        raise RequestError("--name is missing: say what the thing is called, as in --name 'my robot'")
+    from anygen.training.concept_run import train_concept as run
+
+    folder = run(**own, output=args.output, stage=args.stage, resume=args.resume, set=args.set)
+    if (folder / "anygen.json").exists():
+        print(folder)
+    else:
+        _say(f"{folder} is not finished; go on with --resume")
     return 0
 
 
@@ -364,6 +408,8 @@ def evaluate(args: argparse.Namespace) -> int:
             print(f"  {name}: {value}")
     if ear := figures.get("ear"):
         print(f"  the ear itself: {ear['accuracy']:.3f} on {ear['n']} clean clips")
+    if watcher := figures.get("watcher"):
+        print(f"  the watcher itself: {watcher['accuracy']:.3f} on {watcher['n']} clean films")
     if judge := figures.get("judge"):
         print(f"  the judge itself: {judge['accuracy']:.3f} on {judge['n']} clean renders")
     return 0
@@ -378,6 +424,17 @@ def data_sample(args: argparse.Namespace) -> int:
     media = ("image",) if args.without_audio else ("image", "audio")
     write_dataset(args.output, args.n, args.seed, args.split, args.size, media=media)
     print(args.output)
+    return 0
+
+
+def data_import(args: argparse.Namespace) -> int:
+    """`anygen data import`."""
+    from anygen.training.importing import SKIPPED, convert_annotations
+
+    made = convert_annotations(args.format, args.file, args.media, args.output, strict=args.strict, copy=args.copy)
+    if made.skipped:
+        _say(f"what was left out is in {args.output / SKIPPED}")
+    print(made)
     return 0
 
 
@@ -404,23 +461,36 @@ def data_cache(args: argparse.Namespace) -> int:
 
 def presets(args: argparse.Namespace) -> int:
     """`anygen list`."""
-    from anygen.catalog import PARTS, PRESETS
+    from anygen.catalog import PRESETS
 
     rows = [preset.describe() for preset in PRESETS.values()]
-    parts = [part.describe() for part in PARTS.values()]
     if args.json:
-        _print_json([*rows, *parts])
+        _print_json(rows)
         return 0
     for row in rows:
         size = f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "not here"
         able = f"reads {', '.join(row['reads'])}; writes {', '.join(row['writes'])}; " if row["reads"] else ""
-        print(f"{row['name']:15} {size:>10}  {row['licence']:16} {row['about']}; {able}needs {row['needs']}")
-    for row in parts:
-        print(
-            f"{row['name']:15} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:16} {row['about']}; needs {row['needs']}"
-        )
-        terms = "; not for commercial use" if "-NC" in row["licence"] else ""
-        print(f"{'':15} {'':>10}  an {row['role']} that you fetch yourself{terms}: {row['source']}")
+        print(f"{row['name']:12} {size:>10}  {row['licence']:12} {row['about']}; {able}needs {row['needs']}")
+        for part in row["parts"]:
+            use = {False: "NOT FOR COMMERCIAL USE", None: "with conditions", True: ""}[part["commercial"]]
+            said = "; ".join(word for word in (use, part["optional"]) if word)
+            told = f"{part['licence']}" + (f" - {said}" if said else "")
+            print(f"  {part['name']:22} {part['gigabytes']:>5.1f} GB  {part['source']}: {told}")
+    return 0
+
+
+def plan(args: argparse.Namespace) -> int:
+    """`anygen plan`."""
+    from anygen.hardware import device
+    from anygen.planning import plan as think
+    from anygen.planning import table
+
+    chosen = device(args.device)
+    told = think(args.model, chosen, args.dtype).describe(chosen)
+    if args.json:
+        _print_json(told)
+    else:
+        print(table(told))
     return 0
 
 

@@ -53,6 +53,7 @@ class Row:
     state: State = field(default_factory=State)
     ids: list[int] = field(default_factory=list)
     span: str | None = None  # the modality whose whole span is pending
+    last: Tensor | None = None  # the state [width] at the last token that was run, where conditions need it
     finished: bool = False
 
 
@@ -105,7 +106,7 @@ class Decoding:
             position_ids=positions(self.mask)[:, -longest:],
             past_key_values=self.cache,
             use_cache=True,
-            output_hidden_states=any(row.span for row in self.rows),
+            output_hidden_states=self.model.vocabulary.lags or any(row.span for row in self.rows),
             logits_to_keep=1,
         )
         logits = out.logits[:, -1].float().cpu()
@@ -115,9 +116,8 @@ class Decoding:
         """Account for what was run for `row` and choose its next token."""
         span, states = row.span, None
         if span is not None:
-            count = len(self.model.vocabulary.spans[span].signals)
-            states = hidden[-1 - count : -1]  # the close token is the last one
-        row.span = None
+            states = self._states(row, hidden, span)
+        row.span, row.last = None, hidden[-1] if self.model.vocabulary.lags else None
         token = self._choose(row, logits)
         if token is None:
             row.finished, row.pending = True, row.pending[:0]
@@ -132,15 +132,24 @@ class Decoding:
         row.pending = self.model.embed(torch.tensor([ids], device=self.model.device))[0]
         return Move(span=span, hidden=states, token=None if row.span else token, opened=row.span)
 
+    def _states(self, row: Row, hidden: Tensor, span: str) -> Tensor:
+        """Of the states [tokens, width] of a pass that ends with a span, those that its condition is made from."""
+        held = self.model.vocabulary.spans[span]
+        seen, place = hidden[-len(held.ids) :], held.ids.index(held.signals[0])
+        if self.model.vocabulary.lags:
+            assert row.last is not None
+            seen = torch.cat([row.last.unsqueeze(0), seen])
+        return seen[place : place + len(held.signals)]
+
     def _choose(self, row: Row, logits: Tensor) -> int | None:
         """The next token, or None for the end of the answer."""
         spans = self.model.vocabulary.spans
         missing = row.grammar.missing(row.state)
         room = self.model.context - row.held - len(row.ids) - 1  # one place is for the end token
         if len(row.ids) >= row.limit or room <= sum(len(spans[modality].ids) for modality in missing):
-            return spans[missing[0]].open if missing else None
+            return spans[missing[0]].first if missing else None
         token = row.grammar.choose(row.state, logits, row.pick, room)
-        return None if token == self.model.vocabulary.end else token
+        return None if token in self.model.vocabulary.ends else token
 
 
 def picker(temperature: float, top_p: float, rng: torch.Generator) -> Callable[[Tensor], int]:
@@ -162,11 +171,13 @@ def picker(temperature: float, top_p: float, rng: torch.Generator) -> Callable[[
 class TextStream:
     """Tokens to text as they come; a character of several tokens appears when it is whole.
 
-    Some tokenizers begin every text with a space of their own; that one is left out.
+    Some tokenizers begin every text with a space of their own; that one is left out. `tail` is white space that
+    belongs to the end of a turn, not to its text.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, tail: str = "") -> None:
         self.tokenizer = tokenizer
+        self.tail = tail
         self.space = tokenizer.decode(encode(tokenizer, "a")).startswith(" ")
         self.ids: list[int] = []
         self.text = ""
@@ -186,6 +197,8 @@ class TextStream:
             text = text.removeprefix(" ")
         if not final:
             text = text.rstrip("\ufffd")  # the start of a character
+        if self.tail:
+            text = text.rstrip(self.tail)
         if len(text) <= len(self.text):
             return ""
         new, self.text = text[len(self.text) :], text

@@ -24,6 +24,7 @@ EXAMPLES = (
     "What can you draw?",
     "Tell a story about a dog who finds a rocket in 3 pages.",
 )
+FILM_EXAMPLE = "Show me a film of a dog moving to the right in a meadow."
 LARGEST_FILE = "50mb"
 BAR = 12
 
@@ -212,7 +213,7 @@ def build(engine: Engine) -> gr.Blocks:
             feedback_options=None,
             latex_delimiters=[],
             placeholder="Ask for a picture, a story, or show a picture and ask about it.",
-            examples=[{"text": text} for text in EXAMPLES],
+            examples=[{"text": text} for text in (*EXAMPLES, *[FILM_EXAMPLE] * ("video" in engine.writes))],
         )
         box = gr.MultimodalTextbox(
             elem_id="box",

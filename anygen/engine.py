@@ -266,7 +266,7 @@ class Engine:
                     yield from self._make(draft, asked, parts)
             if move.token is not None:
                 if text is None:
-                    text, text_began = TextStream(self.model.tokenizer), time.perf_counter()
+                    text, text_began = self._text(), time.perf_counter()
                     yield Event(type="part.start", index=len(parts) + 1, modality="text")
                 if delta := text.push(move.token):
                     seconds.setdefault("first_text", time.perf_counter() - began)
@@ -278,9 +278,12 @@ class Engine:
                 parts.append(text_part(len(parts) + 1, text.text, time.perf_counter() - text_began))
                 yield Event(type="part.done", index=len(parts), modality="text", part=parts[-1])
                 text = None
-        session.ids += [*row.ids, self.model.vocabulary.end]
+        session.ids += [*row.ids, *self.model.vocabulary.closing]
         seconds["total"] = time.perf_counter() - began
         yield Event(type="reply.done", reply=self._reply(asked, parts, prompt_tokens, len(row.ids), seconds))
+
+    def _text(self) -> TextStream:
+        return TextStream(self.model.tokenizer, tail="" if self.model.vocabulary.dialect is None else "\n")
 
     def _make(self, draft: Draft, asked: Asked, parts: list[Part]) -> Iterator[Event]:
         """Generate a medium, a video with its soundtrack, and report how far it is; the part is appended to `parts`."""
@@ -379,7 +382,7 @@ class Engine:
         if move.token is not None:
             text = draft[-1] if draft else None
             if not isinstance(text, TextStream):
-                text = TextStream(self.model.tokenizer)
+                text = self._text()
                 draft.append(text)
             text.push(move.token)
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from anygen.dialect import Dialect, MediumTokens
 from anygen.encoders import OWN
 from anygen.error import ModelError
 from anygen.projectors import build, describe
@@ -33,6 +34,7 @@ class GeneratorConfig:
     guidance: float
     edit_strength: float | None = None
     base: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # sizes of media, of a pipeline made by others
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -56,7 +58,11 @@ class EncoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """anygen.json: the parts. A path is relative to the model folder, absolute, or `hub:owner/name@revision`."""
+    """anygen.json: the parts.
+
+    A path is relative to the model folder, absolute, `hub:owner/name@revision`, or `catalog:NAME`, a part that the
+    catalog knows. `dialect` is how a checkpoint from elsewhere spells a conversation.
+    """
 
     format: int
     name: str
@@ -64,6 +70,7 @@ class ModelConfig:
     llm: str
     encoders: Mapping[str, str | EncoderConfig]  # a bare path is a tower of this package
     generators: Mapping[str, GeneratorConfig]
+    dialect: Dialect | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -100,6 +107,13 @@ class ModelConfig:
                 modality: fill(GeneratorConfig, options, f"{file}: generators.{modality}")
                 for modality, options in generators.items()
             }
+        spelt = values.get("dialect")
+        if isinstance(spelt, dict):
+            media = {
+                modality: fill(MediumTokens, names, f"{file}: dialect.media.{modality}")
+                for modality, names in spelt.get("media", {}).items()
+            }
+            values["dialect"] = fill(Dialect, {**spelt, "media": media}, f"{file}: dialect")
         return fill(cls, values, str(file))
 
     def encoder(self, modality: str) -> EncoderConfig:
@@ -108,16 +122,26 @@ class ModelConfig:
         return where if isinstance(where, EncoderConfig) else EncoderConfig(path=where, kind=OWN)
 
     def write(self, file: Path) -> None:
-        file.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        values = asdict(self)
+        for part in (*values["encoders"].values(), *values["generators"].values()):
+            if isinstance(part, dict) and not part["options"]:
+                del part["options"]
+        if self.dialect is None:
+            del values["dialect"]
+        file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def is_local(where: str) -> bool:
     """True if a part lies inside the model folder."""
-    return not where.startswith("hub:") and not Path(where).is_absolute()
+    return not where.startswith(("hub:", "catalog:")) and not Path(where).is_absolute()
 
 
 def locate(folder: Path | None, where: str) -> Path:
     """The folder of a part. A hub reference is downloaded once, at its pinned revision."""
+    if where.startswith("catalog:"):
+        from anygen.catalog import place_of
+
+        return place_of(where.removeprefix("catalog:"))
     if not where.startswith("hub:"):
         return (folder or Path()) / where
     name, _, revision = where.removeprefix("hub:").partition("@")

@@ -286,13 +286,17 @@ class Video:
         times = (np.arange(frames) + 0.5) * seconds / frames
         # a time at the very seam of two frames belongs to the later one, whichever way it was rounded
         places = np.minimum((times * self.fps + 1e-6).astype(int), len(self.frames) - 1)
-        return Video(self.frames[places], fps=frames / seconds, audio=self.audio)
+        chosen = self.frames[places]
+        chosen.flags.writeable = False  # nobody else has it: it need not be copied
+        return Video(chosen, fps=frames / seconds, audio=self.audio)
 
     def with_audio(self, audio: Audio | None) -> "Video":
-        """The film with this sound, cut to its length or padded with silence; None is a silent film."""
+        """The film with this sound, cut to its length or padded with silence (ten minutes at most); None takes it."""
         if audio is None:
             return Video(self.frames, fps=self.fps)
-        needed = max(1, round(self.seconds * audio.rate))
+        from anygen.codecs.audio import MAX_SECONDS
+
+        needed = max(1, round(min(self.seconds, MAX_SECONDS) * audio.rate))
         samples = audio.samples[:, :needed]
         samples = np.pad(samples, ((0, 0), (0, needed - samples.shape[1])))
         return Video(self.frames, fps=self.fps, audio=Audio(samples, audio.rate))
@@ -301,8 +305,8 @@ class Video:
         """A contact sheet: frames at even times, each with its time, and the sound of each row as a waveform below."""
         from anygen.codecs.contact import sheet
 
-        if not 1 <= columns <= 64 or not 64 <= width <= 8192:
-            raise MediaError(f"a sheet of {columns} columns, {width} pixels wide: choose 1 to 64 columns, 64 to 8192")
+        if not 1 <= columns <= 64 or not 24 * columns <= width <= 8192:
+            raise MediaError(f"a sheet of {columns} columns on {width} pixels: each needs 24, and 8192 is the most")
         shown = self.sample(min(frames, len(self.frames)) if isinstance(frames, int) else frames)
         sound = (self.audio.samples, self.audio.rate) if self.audio else None
         return Image(sheet(shown.frames, self.seconds, sound, columns, width))
@@ -340,6 +344,17 @@ class Video:
 
 Value = Text | Image | Audio | Video
 MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
+
+
+def sounds(path: str | Path) -> bool:
+    """Whether the file of a film has a sound track; it is not decoded, and one that cannot be read has none."""
+    from anygen.codecs import container
+
+    try:
+        with files.opened(Path(path), "video") as (file, name):
+            return container.has_sound(file, name)
+    except MediaError:
+        return False
 
 
 def data_url(value: Value) -> str:

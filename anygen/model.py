@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from anygen import dialect
 from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
-from anygen.generators import GENERATORS
+from anygen.generators import open_generator
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
 from anygen.signals import MEDIA, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
@@ -59,7 +60,8 @@ class AnyGenModel(nn.Module):
         self.generators = dict(generators or {})  # those that are open
         self.folder = folder
         self.dtype: torch.dtype | None = None  # what `load` was asked for; generators follow it
-        self.vocabulary = Vocabulary.resolve(tokenizer, config.signals, llm.get_input_embeddings().num_embeddings)
+        rows = llm.get_input_embeddings().num_embeddings
+        self.vocabulary = Vocabulary.resolve(tokenizer, config.signals, rows, config.dialect)
         self._check()
 
     def _check(self) -> None:
@@ -128,13 +130,15 @@ class AnyGenModel(nn.Module):
                 raise RequestError(
                     f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}"
                 )
-            options = self.config.generators[modality]
-            lender = self.config.generators[options.base].path if options.base else None
-            generator = GENERATORS[modality].from_pretrained(
-                locate(self.folder, options.path),
-                device=self.device,
-                dtype=self.dtype,
+            which = self.config.generators[modality]
+            lender = self.config.generators[which.base].path if which.base else None
+            generator = open_generator(
+                modality,
+                locate(self.folder, which.path),
+                self.device,
+                self.dtype,
                 base=locate(self.folder, lender) if lender else None,
+                options=which.options,
             )
             if modality in self.output_projectors:
                 made = self.output_projectors[modality].config
@@ -199,15 +203,19 @@ class AnyGenModel(nn.Module):
         return projector(hidden.to(dtype), self.llm.get_input_embeddings()(signals).to(dtype))
 
     def span_states(self, modality: str, input_ids: Tensor, hidden: Tensor) -> Tensor:
-        """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width]."""
+        """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width].
+
+        Where the dialect says so, those before them: a condition is then made from what predicts the signals.
+        """
         signals = torch.tensor(self.vocabulary.spans[modality].signals, device=input_ids.device)
         rows, starts = (input_ids == signals[0]).nonzero(as_tuple=True)
         places = starts.unsqueeze(-1) + torch.arange(len(signals), device=input_ids.device)  # [spans, count]
         rows = rows.unsqueeze(-1)
+        lag = int(self.vocabulary.lags)
         whole = bool((places < input_ids.shape[1]).all()) and bool((input_ids[rows, places] == signals).all())
         if not whole or int(torch.isin(input_ids, signals).sum()) != places.numel():
             raise ModelError(f"a span of {modality} signals is cut or out of order: was a sample truncated inside one?")
-        return hidden[rows, places]
+        return hidden[rows, places - lag]
 
     def forward(
         self,
@@ -310,7 +318,7 @@ class AnyGenModel(nn.Module):
             folder=folder,
         )
         for modality, generator in config.generators.items():
-            if not generator.path.startswith("hub:") and not (folder / generator.path).exists():
+            if not generator.path.startswith("hub:") and not locate(folder, generator.path).exists():
                 raise ModelError(f"the {modality} generator {folder / generator.path} is missing")
         model.dtype = dtype
         return model.eval()
@@ -332,7 +340,10 @@ class AnyGenModel(nn.Module):
         if is_local(self.config.llm):
             with quiet(logging):
                 self.llm.save_pretrained(part / self.config.llm)
-            self.tokenizer.chat_template = jinja(self.config.signals, self.tokens)
+            spelt = self.config.dialect
+            self.tokenizer.chat_template = (
+                jinja(self.config.signals, self.tokens) if spelt is None else dialect.jinja(spelt, self.tokens)
+            )
             self.tokenizer.save_pretrained(part / self.config.llm)
         for modality in self.config.encoders:
             where = self.config.encoder(modality).path

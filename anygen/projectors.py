@@ -222,6 +222,25 @@ class QueryConfig:
         _divides(self, "heads", "width")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransformerConfig:
+    count: int
+    width_in: int
+    length: int
+    width_out: int
+    width: int = 512
+    heads: int = 4
+    feedforward: int = 2048
+    encoder_layers: int = 4
+    decoder_layers: int = 4
+    add_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        _positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward")
+        _positive(self, "encoder_layers", "decoder_layers")
+        _divides(self, "heads", "width")
+
+
 class OutputProjector(nn.Module):
     """Base of the output projectors: they predict at unit scale; the condition's own mean and deviation scale it back.
 
@@ -232,7 +251,7 @@ class OutputProjector(nn.Module):
     condition_mean: Tensor
     condition_std: Tensor
 
-    def __init__(self, config: LinearOutputConfig | QueryConfig) -> None:
+    def __init__(self, config: LinearOutputConfig | QueryConfig | TransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("condition_mean", torch.zeros(config.length, config.width_out))
@@ -322,8 +341,49 @@ class QueryTransformer(OutputProjector):
         return self.outward(x)
 
 
+class TransformerOutput(OutputProjector):
+    """torch's own pre-norm transformer with learned queries, tensor for tensor as in GILL (arXiv 2305.17216, 3.2).
+
+    It holds the weights of published NExT-GPT checkpoints exactly. The signals have no places: they are told apart by
+    their embeddings, which are added to their states.
+    """
+
+    config_type = TransformerConfig
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(config)
+        sizes: dict[str, Any] = {
+            "d_model": config.width,
+            "nhead": config.heads,
+            "dim_feedforward": config.feedforward,
+            "dropout": 0.0,
+            "norm_first": True,
+            "batch_first": True,
+        }
+        self.inward = nn.Linear(config.width_in, config.width)
+        self.encoder = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(**sizes),
+            config.encoder_layers,
+            nn.LayerNorm(config.width),
+            enable_nested_tensor=False,
+        )
+        self.decoder = nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(**sizes), config.decoder_layers, nn.LayerNorm(config.width)
+        )
+        self.queries = nn.Parameter(torch.randn(config.length, config.width))
+        self.outward = nn.Linear(config.width, config.width_out)
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        memory = self.encoder(self.inward(hidden))  # [batch, count, width]
+        return self.outward(self.decoder(self.queries.expand(len(hidden), -1, -1), memory))
+
+
 INPUT_PROJECTORS: dict[str, type] = {"linear": LinearProjector, "mlp": MlpProjector, "resampler": ResamplerProjector}
-OUTPUT_PROJECTORS: dict[str, type] = {"linear": LinearOutput, "query": QueryTransformer}
+OUTPUT_PROJECTORS: dict[str, type] = {
+    "linear": LinearOutput,
+    "query": QueryTransformer,
+    "transformer": TransformerOutput,
+}
 
 
 def build(table: dict[str, type], values: dict[str, Any], where: str) -> nn.Module:

@@ -82,7 +82,8 @@ class Event:
 
     part.start: `modality`. text.delta: `text`. part.progress: `step` of `steps`. part.preview: `preview`.
     part.done: `part`. Last comes reply.done, with the whole `reply`. `modality` of part.progress and part.preview is
-    what is being made: a video's soundtrack is made after its pictures, as "audio" of the same part.
+    what is being made: a video's soundtrack is made after its pictures, as "audio" of the same part, and previewed with
+    them.
     """
 
     type: str

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anygen.dialect import Dialect, closing
 from anygen.error import ModelError, RequestError
 
 MEDIA = ("image", "audio", "video")
@@ -60,35 +61,61 @@ def special_tokens(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """The token ids of one modality."""
+    """The token ids of one modality. With `bare`, the signals of an answer have no brackets around them."""
 
     modality: str
     open: int
     close: int
     placeholder: int
     signals: tuple[int, ...]
+    bare: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
         """A whole span as it stands in an answer."""
-        return (self.open, *self.signals, self.close)
+        return self.signals if self.bare else (self.open, *self.signals, self.close)
+
+    @property
+    def first(self) -> int:
+        """The token that opens a span in an answer."""
+        return self.ids[0]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """The ids of all structural tokens of one tokenizer, and `size`, the rows of the LLM's embedding matrix."""
+    """The ids of all structural tokens of one tokenizer, and `size`, the rows of the LLM's embedding matrix.
+
+    `ends` are the tokens of which each ends an answer, `closing` what a conversation holds in their place.
+    """
 
     size: int
     pad: int
     begin: int
-    end: int
+    ends: tuple[int, ...]
+    closing: tuple[int, ...]
     roles: Mapping[str, int]
     spans: Mapping[str, Span]
     text: Tensor  # bool [size]: ids that may stand in running text
+    dialect: Dialect | None = None
+
+    @property
+    def end(self) -> int:
+        """The usual end of an answer."""
+        return self.ends[0]
+
+    @property
+    def lags(self) -> bool:
+        """True if conditions are made from the states before the signals, not from those at them."""
+        return self.dialect is not None and self.dialect.states == "before"
 
     @classmethod
-    def resolve(cls, tokenizer: Any, counts: Mapping[str, int], size: int | None = None) -> Vocabulary:
-        """Look up every token of `counts` in a transformers fast tokenizer; a missing one is a ModelError."""
+    def resolve(
+        cls, tokenizer: Any, counts: Mapping[str, int], size: int | None = None, dialect: Dialect | None = None
+    ) -> Vocabulary:
+        """Look up every token of `counts` in a transformers fast tokenizer; a missing one is a ModelError.
+
+        A `dialect` names its own tokens, as many per modality as `counts` says.
+        """
         known = tokenizer.get_vocab()
         size = len(tokenizer) if size is None else size
         if size < len(tokenizer):
@@ -101,33 +128,55 @@ class Vocabulary:
 
         spans = {}
         for modality, count in counts.items():
-            names = SignalTokens(modality=modality, count=count)
+            names = (
+                SignalTokens(modality=modality, count=count) if dialect is None else _spelt(dialect, modality, count)
+            )
             spans[modality] = Span(
                 modality=modality,
                 open=identify(names.open),
                 close=identify(names.close),
                 placeholder=identify(names.placeholder),
                 signals=tuple(identify(name) for name in names.signals),
+                bare=dialect is not None,
             )
         # everything that is marked special, known to us or not, stays out of running text
         special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
         special |= {known[name] for name in special_tokens(counts) if name in known}
+        special |= {index for span in spans.values() for index in (span.open, span.close, span.placeholder, *span.ids)}
+        ends = tuple(identify(name) for name in (("<|end|>",) if dialect is None else dialect.ends))
         text = torch.zeros(size, dtype=torch.bool)
-        text[sorted(set(known.values()) - special)] = True
+        text[sorted(set(known.values()) - special - set(ends))] = True
         return cls(
             size=size,
-            pad=identify("<|pad|>"),
-            begin=identify("<|begin|>"),
-            end=identify("<|end|>"),
-            roles={role: identify(f"<|{role}|>") for role in ROLES},
+            pad=identify("<|pad|>" if dialect is None else dialect.pad),
+            begin=identify("<|begin|>" if dialect is None else dialect.begin),
+            ends=ends,
+            closing=ends if dialect is None else tuple(_closing(dialect, tokenizer)),
+            roles={role: identify(f"<|{role}|>") for role in ROLES} if dialect is None else {},
             spans=spans,
             text=text,
+            dialect=dialect,
         )
 
     def trained_ids(self, modalities: Collection[str] | None = None) -> list[int]:
         """The tokens whose embedding rows stage 2 trains: open, close and signals of `modalities` (default: all)."""
         chosen = self.spans if modalities is None else modalities
         return sorted(index for modality in chosen for index in self.spans[modality].ids)
+
+
+def _spelt(dialect: Dialect, modality: str, count: int) -> Any:
+    names = dialect.media.get(modality)
+    if names is None or len(names.signals) != count:
+        has = "none" if names is None else len(names.signals)
+        raise ModelError(f"anygen.json gives {modality} {count} signal tokens, its dialect names {has}")
+    return names
+
+
+def _closing(dialect: Dialect, tokenizer: Any) -> list[int]:
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    return closing(dialect, encode, tokenizer.decode)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,8 +261,8 @@ class Grammar:
             return mask
         mask |= self.vocabulary.text
         for modality in self.openable(state, room):
-            mask[self.vocabulary.spans[modality].open] = True
-        mask[self.vocabulary.end] = not self.missing(state) and (state.wrote or not self.needs_text)
+            mask[self.vocabulary.spans[modality].first] = True
+        mask[list(self.vocabulary.ends)] = not self.missing(state) and (state.wrote or not self.needs_text)
         return mask
 
     def choose(self, state: State, logits: Tensor, pick: Callable[[Tensor], int], room: int | None = None) -> int:
@@ -225,14 +274,14 @@ class Grammar:
         if state.span is not None:
             return int(mask.nonzero())
         wish = mask.clone()
-        wish[self.vocabulary.end] = True
+        wish[list(self.vocabulary.ends)] = True
         chosen = pick(bind(logits, wish))
         if mask[chosen]:
             return chosen
-        missing = [self.vocabulary.spans[m].open for m in self.missing(state) if m in self.openable(state, room)]
+        missing = [self.vocabulary.spans[m].first for m in self.missing(state) if m in self.openable(state, room)]
         if missing:
             return max(missing, key=lambda index: float(logits[index].nan_to_num(nan=-torch.inf)))
-        mask[self.vocabulary.end] = False
+        mask[list(self.vocabulary.ends)] = False
         return pick(bind(logits, mask))
 
     def advance(self, state: State, token: int) -> State:
@@ -245,10 +294,10 @@ class Grammar:
             track = state.film and state.span == "audio"
             made, film = (*state.made, state.span), state.span == "video"
             return State(made=made, wrote=state.wrote, film=film, tracks=state.tracks + track)
-        if token == self.vocabulary.end:
+        if token in self.vocabulary.ends:
             return replace(state, ended=True, film=False)
         for modality, span in self.vocabulary.spans.items():
-            if token == span.open:
+            if token == span.first:
                 return replace(state, span=modality, position=1)
         return replace(state, wrote=True, film=False)
 

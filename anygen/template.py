@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from anygen.dialect import lay_out
 from anygen.error import RequestError
 from anygen.signals import MEDIA, SignalTokens, Vocabulary
 
@@ -45,7 +46,10 @@ def render(
     is open, placeholders, close; one of an assistant turn is open, signals, close. A `Video` with sound is a video and
     right after it an audio, in a user's turn if the model reads sounds, in an assistant's if it `writes` them.
     `answer` leaves the assistant's turn open at the end; `begin=False` continues an earlier rendering.
+    A vocabulary with a dialect has its own words around turns (`anygen.dialect`).
     """
+    if vocabulary.dialect is not None:
+        return _spelt(messages, tokenizer, vocabulary, tokens, answer, begin)
     ids: list[int] = [vocabulary.begin] if begin else []
     labels: list[int] = [IGNORE] * len(ids)
     inputs: list[Any] = []
@@ -88,6 +92,29 @@ def with_sound(parts: Iterable[Any], known: Collection[str]) -> Iterator[Any]:
         yield part
         if "audio" in known and not isinstance(part, str | Mapping) and part.type == "video" and part.audio is not None:
             yield part.audio
+
+
+def _spelt(
+    messages: Iterable[Any],
+    tokenizer: Any,
+    vocabulary: Vocabulary,
+    tokens: Mapping[str, int],
+    answer: bool,
+    begin: bool,
+) -> Rendered:
+    """`render` in the vocabulary's dialect."""
+    made = Rendered(ids=[], labels=[], inputs=[], outputs=[])
+    turns = (_turn(message) for message in messages)
+    assert vocabulary.dialect is not None
+    for run, medium in lay_out(
+        turns, vocabulary.dialect, vocabulary, tokens, part_type, part_text, answer=answer, begin=begin
+    ):
+        ids = list(run.ids) if run.text is None else encode(tokenizer, run.text) if run.text else []
+        made.ids.extend(ids)
+        made.labels.extend(ids if run.said else [IGNORE] * len(ids))
+        if medium is not None:
+            (made.outputs if run.said else made.inputs).append(medium)
+    return made
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

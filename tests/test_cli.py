@@ -206,10 +206,11 @@ def test_ctrl_c_is_one_line_and_exit_130(
 def test_list_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     out = capsys.readouterr().out
-    assert "nano" in out and "imagebind_huge" in out and "CC-BY-NC-SA-4.0" in out and "not for commercial use" in out
+    assert "nano" in out and "imagebind_huge" in out and "CC-BY-NC-SA-4.0" in out and "NOT FOR COMMERCIAL USE" in out
     assert cli.main(["list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert {row["name"]: row["licence"] for row in rows}["imagebind_huge"] == "CC-BY-NC-SA-4.0"
+    parts = {part["name"]: part for row in rows for part in row["parts"]}
+    assert parts["imagebind_huge"]["licence"] == "CC-BY-NC-SA-4.0" and parts["imagebind_huge"]["commercial"] is False
     assert rows[0]["name"] == "nano" and rows[0]["licence"] == "Apache-2.0"
 
 
@@ -251,7 +252,8 @@ def test_bench_measures_every_work(tiny: Path, capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "chat", "story", "demo", "train", "eval", "data", "list", "bench", "doctor"]
+    "command",
+    ["generate", "chat", "story", "demo", "train", "convert", "eval", "data", "list", "plan", "bench", "doctor"],
 )
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scripted import REFUSAL, ScriptedEngine
 
-from anygen.media import Audio, Image, Text, Video
+from anygen.media import Audio, Image, Text, Value, Video
 from anygen.reply import Part, Reply
 
 pytest.importorskip("gradio", reason="the demo needs gradio")
@@ -217,10 +217,8 @@ def test_a_film_plays_in_the_demo(browser: Browser, tmp_path: Path) -> None:
 
 def test_an_answer_with_a_film_plays_without_a_network(browser: Browser, tmp_path: Path) -> None:
     shots = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    parts = tuple(
-        Part(index=index, type=value.type, value=value)
-        for index, value in enumerate((Text("A ball jumps over the meadow."), ball(), ball().with_audio(None)), 1)
-    )
+    values: list[Value] = [Text("A ball jumps over the meadow."), ball(), ball().with_audio(None)]
+    parts = tuple(Part(index=index, type=value.type, value=value) for index, value in enumerate(values, 1))
     place = Reply(parts=parts, model="m", seed=9).save(tmp_path / "answer")
     browser.call("Page.navigate", url=(place / "answer.html").as_uri())
     shown = played(browser)

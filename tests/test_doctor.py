@@ -92,14 +92,17 @@ def test_unknown_models_say_what_there_is(tmp_path: Path) -> None:
         catalog.find("frob")
     with pytest.raises(ModelError, match=r"is no model folder: it has no anygen\.json"):
         catalog.find(tmp_path)
-    with pytest.raises(ModelError, match="'imagebind_huge' is no model but an encoder under CC-BY-NC-SA-4.0"):
+    with pytest.raises(
+        ModelError,
+        match="'imagebind_huge' is no model but a part of models, of the kind encoders, under CC-BY-NC-SA-4.0",
+    ):
         catalog.find("imagebind_huge")
     assert doctor.folder("frob")[0].startswith("unknown model 'frob'")
 
 
 def test_presets_are_found(model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    preset = catalog.Preset(name="here", about="a", licence="MIT", needs="nothing", folder=model)
-    gone = catalog.Preset(name="gone", about="a", licence="MIT", needs="nothing", folder=tmp_path / "gone")
+    preset = catalog.Preset(name="here", about="a", licence="MIT", needs="nothing", bundled=model)
+    gone = catalog.Preset(name="gone", about="a", licence="MIT", needs="nothing", bundled=tmp_path / "gone")
     monkeypatch.setattr(catalog, "PRESETS", {"here": preset, "gone": gone})
     assert catalog.find("here") == catalog.find(model) == model
     assert preset.describe()["bytes"] == sum(path.stat().st_size for path in model.rglob("*") if path.is_file()) > 0

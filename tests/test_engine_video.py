@@ -2,88 +2,28 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
 
 import anygen
-from anygen import testing
 from anygen.cli import main
 from anygen.decoding import Session
-from anygen.encoders import ENCODERS
-from anygen.encoders.imagebind import Tower
 from anygen.engine import Engine
 from anygen.error import RequestError
-from anygen.folder import GeneratorConfig
-from anygen.generators.video import VideoGenerator
 from anygen.media import Audio, Image, Message, Text, Video, messages
-from anygen.projectors import MlpConfig, MlpProjector, QueryTransformer
 from anygen.request import Event, Options, edit_source
-from anygen.signals import Grammar
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EyeConfig:
-    frames: int = 4
-    side: int = 4
-    width: int = 16
-
-
-class Eye(Tower):
-    """Stands for a video encoder: every sampled frame becomes one feature."""
-
-    config_type = EyeConfig
-
-    def __init__(self, config: EyeConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.see = nn.Linear(3 * config.side**2, config.width)
-
-    @property
-    def tokens(self) -> int:
-        return self.config.frames
-
-    @property
-    def width(self) -> int:
-        return self.config.width
-
-    def prepare(self, video: Video) -> Tensor:
-        side = self.config.side
-        frames = [Image(frame).pil().resize((side, side)) for frame in video.sample(self.config.frames).frames]
-        return torch.from_numpy(np.stack([np.array(frame) for frame in frames])).permute(0, 3, 1, 2).float() / 255
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.see(x.flatten(2))
-
-
-def video_parts() -> tuple[Any, Any, Any, GeneratorConfig, VideoGenerator]:
-    into = MlpProjector(MlpConfig(tokens_in=4, width_in=16, width_out=32, hidden=32))
-    outof = QueryTransformer(testing._query("video", 8, 16))
-    generator = VideoGenerator(testing.tiny_video_pipeline())
-    outof.measure(generator.condition(["a cat", "a dog", "the sea", ""]))
-    options = GeneratorConfig(path="generators/video", steps=2, guidance=2.0, edit_strength=0.6)
-    return Eye(EyeConfig()), into, outof, options, generator
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tables() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(ENCODERS, "video", Eye)
-        patch.setitem(testing.PARTS, "video", video_parts)
-        patch.setitem(testing.ENCODERS_AT, "video", "encoders/eye")
-        yield
+from anygen.signals import Grammar, State
+from anygen.testing import tiny_model
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tables: None) -> Path:
-    place = tmp_path_factory.mktemp("models") / "tiny-video"
-    return testing.tiny_model(place, context=1024, media=("image", "audio", "video"))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random model of all four modalities; its films have four frames."""
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny-all", context=1024, media=("image", "audio", "video"))
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +52,10 @@ def dictate(patch: pytest.MonkeyPatch, engine: Engine, *said: str) -> None:
     patch.setattr(Grammar, "choose", lambda *args, **options: next(script))
 
 
-FILM = {"to": ("video", "audio"), "max_new_tokens": 3}  # after three tokens what is missing comes, in this order
+FILM: dict[str, Any] = {
+    "to": ("video", "audio"),
+    "max_new_tokens": 3,
+}  # after three tokens what is missing comes, in this order
 
 
 def test_it_watches_and_films(engine: Engine) -> None:
@@ -120,7 +63,7 @@ def test_it_watches_and_films(engine: Engine) -> None:
     asked = [film(audio=tone()), "the same by night"]
     reply = engine.generate(asked, to="video", seed=3, max_new_tokens=4)
     (made,) = reply.videos
-    assert (made.frames.shape, made.fps) == ((16, 16, 16, 3), 8)
+    assert (made.frames.shape, made.fps, made.audio) == ((4, 16, 16, 3), 8, None)
     assert engine.generate(asked, to="video", seed=3, max_new_tokens=4).videos == [made]
     assert engine.generate(asked, to="video", seed=4, max_new_tokens=4).videos != [made]
 
@@ -130,7 +73,7 @@ def test_a_film_comes_with_its_sound_as_one_part(engine: Engine) -> None:
     reply = events[-1].reply
     assert reply is not None and [part.type for part in reply] == ["text", "video"] and reply.audios == []
     (made,) = reply.videos
-    assert made.audio is not None and (made.audio.rate, made.audio.seconds, made.seconds) == (16_000, 2, 2)
+    assert made.audio is not None and (made.audio.rate, made.audio.seconds, made.seconds) == (16_000, 0.5, 0.5)
     generator, own = engine.model.generator("audio"), [event for event in events if event.index == 2]
     assert [(event.type, event.modality, event.step) for event in own] == [
         ("part.start", "video", 0),
@@ -147,7 +90,7 @@ def test_a_film_comes_with_its_sound_as_one_part(engine: Engine) -> None:
     assert isinstance(dubbed, Video) and dubbed.audio is not None and (dubbed.frames == made.frames).all()
     assert own[-1].part is not None and own[-1].part.value == made and own[-1].part.seed == reply.seed + 1
     assert engine.generate("A dog barks.", seed=2, **FILM).videos == [made]
-    assert generator.samples == 4 * 16_000  # of which a film of two seconds keeps the first half
+    assert generator.samples == 4 * 16_000  # of which a film of half a second keeps the beginning
 
 
 def test_only_a_sound_right_after_a_film_is_its_own(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,8 +146,8 @@ def test_the_sound_of_a_given_film_is_heard_after_it(engine: Engine, folder: Pat
     assert said[0] == said[1] != said[2]
 
 
-def test_what_a_model_cannot_hear_or_play_is_left_out_of_films(tmp_path: Path) -> None:
-    deaf = anygen.load(testing.tiny_model(tmp_path / "deaf", media=("image", "video")))
+def test_what_a_model_cannot_hear_or_play_is_left_out_of_films(tiny_film: Path) -> None:
+    deaf = anygen.load(tiny_film)
     assert deaf.model.render(messages([film(audio=tone()), "?"])).inputs == [film(audio=tone())]
     answer = (Message("user", (Text("go"),)), Message("assistant", (film(audio=tone()),)))
     assert [part.type for part in deaf.model.render(answer).outputs] == ["video"]
@@ -265,7 +208,7 @@ def data_url_of(path: Path) -> str:
 def test_the_call_shape_of_transformers_films(folder: Path) -> None:
     pipe = anygen.pipeline(folder, device="cpu")
     (one,) = pipe(text="A dog runs.", generation_mode="video", seed=1, max_new_tokens=3)
-    assert one["generated_video"].shape == (16, 16, 16, 3) and one["generated_video"].dtype == np.uint8
+    assert one["generated_video"].shape == (4, 16, 16, 3) and one["generated_video"].dtype == np.uint8
     (said,) = pipe("What moves?", videos=film(), seed=1, max_new_tokens=3, return_full_text=False)
     assert isinstance(said["generated_text"], str)
 
@@ -274,8 +217,8 @@ def test_a_reply_with_a_film_is_kept_and_shown(engine: Engine, tmp_path: Path) -
     reply = engine.generate("go", seed=2, **FILM)
     place = reply.save(tmp_path / "answer")
     again = Video(place / "02-video.mp4")
-    assert (len(again.frames), again.fps, again.seconds) == (16, 8, 2) and again.audio is not None
-    assert abs(again.audio.seconds - 2) < 0.01
+    assert (len(again.frames), again.fps, again.seconds) == (4, 8, 0.5) and again.audio is not None
+    assert abs(again.audio.seconds - 0.5) < 0.01
     page = (place / "answer.html").read_text()
     assert '<video controls loop playsinline src="data:video/mp4;base64,' in page and "http" not in page
     assert [part["type"] for part in json.loads((place / "reply.json").read_text())["parts"]] == ["text", "video"]
@@ -322,7 +265,7 @@ def test_a_picture_is_animated_and_a_film_is_no_source(engine: Engine, monkeypat
     options: dict[str, Any] = {"to": "video", "seed": 0, "max_new_tokens": 2, "steps": 4}
     engine.generate([picture, "Animate this picture."], **options)
     engine.generate([film(), "Now by night."], **options)
-    assert (seen[0]["source"], seen[0]["strength"]) == (picture, 0.6) and "source" not in seen[1]
+    assert (seen[0]["source"], seen[0]["strength"]) == (picture, 1.0) and "source" not in seen[1]
     past = (Message("user", (picture, Text("look"))),)
 
     def user(*parts: Any) -> tuple[Message, ...]:
@@ -333,6 +276,21 @@ def test_a_picture_is_animated_and_a_film_is_no_source(engine: Engine, monkeypat
     assert edit_source("auto", (*past, *user(film(), Text("Look."))), user(Text("Make it night."))) is None
     assert edit_source("auto", (*past, *user(film())), user(Text("Let the first picture move."))) == picture
     assert edit_source(True, past, user(film(), Text("Move."))) == picture
+
+
+def test_films_are_timed_where_there_are_any(
+    engine: Engine, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vocabulary = engine.model.vocabulary
+
+    def curt(grammar: Grammar, state: State, *rest: Any) -> int:
+        missing = grammar.missing(state)
+        return vocabulary.spans[missing[0]].open if missing else vocabulary.end
+
+    monkeypatch.setattr(Grammar, "choose", curt)
+    assert main(["bench", "--model", str(folder), "--repeats", "1", "--processes", "0", "--json"]) == 0
+    (row,) = [row for row in json.loads(capsys.readouterr().out) if row["work"] == "one film, engine loaded"]
+    assert row["target"] == 8 and row["ours"]["n"] == 1
 
 
 def test_events_say_in_which_order(engine: Engine) -> None:

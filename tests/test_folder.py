@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scripted import picture
@@ -12,7 +13,7 @@ from scripted import picture
 from anygen.cli import main
 from anygen.error import DataError
 from anygen.generators.image import ImageGenerator
-from anygen.media import Image
+from anygen.media import Audio, Image, Video
 from anygen.model import AnyGenModel
 from anygen.playground.dataset import write_dataset
 from anygen.testing import tiny_model
@@ -225,3 +226,29 @@ def test_the_command_caches_what_training_will_ask_for(
     assert dict(calls) == made
     assert main(["data", "cache", str(tmp_path / "nothing"), "-o", str(kept), "--model", str(folder)]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_a_film_that_is_shown_is_heard_after_its_pictures(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "tiny", context=1024, media=("image", "audio", "video")))
+    dumb = Video(np.zeros((4, 16, 16, 3), np.uint8), fps=8)
+    loud = dumb.with_audio(Audio(np.full(8000, 0.1), 16_000))
+    films = [[{"type": "video", "path": name}, text("What is this?")] for name in ("loud.mp4", "dumb.mp4", "dumb.gif")]
+    data = write(tmp_path / "set", *((film, [text("A film.")]) for film in films))
+    for name, film in (("loud.mp4", loud), ("dumb.mp4", dumb), ("dumb.gif", dumb)):
+        film.save(data / name)
+    chats = FolderChats(data, model, {"input"}, FeatureCache(tmp_path / "cache"))
+    assert [[part["type"] for part in chat.inputs] for chat in chats.chats] == [
+        ["video", "audio"],
+        ["video"],
+        ["video"],
+    ]
+    shown = model.render(
+        [{"role": "user", "content": [loud, "What is this?"]}, {"role": "assistant", "content": "A film."}]
+    )
+    assert chats.chats[0].ids == shown.ids
+    batch = chats.prepare(0, 3, seed=0)
+    assert (len(batch["features_video"]), len(batch["features_audio"])) == (3, 1)
+    heard = model.encode("audio", [Audio(data / "loud.mp4")])
+    torch.testing.assert_close(batch["features_audio"].float(), heard, atol=2e-2, rtol=2e-2)
+    (_, features, _), *_ = chats.questions(3)
+    assert set(features) == {"video", "audio"}

@@ -13,7 +13,20 @@ from anygen.catalog import PRESETS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = ("generate", "chat", "story", "demo", "train", "eval", "data", "list", "bench", "doctor")
+COMMANDS = (
+    "generate",
+    "chat",
+    "story",
+    "demo",
+    "train",
+    "convert",
+    "eval",
+    "data",
+    "list",
+    "plan",
+    "bench",
+    "doctor",
+)
 bundled = pytest.mark.skipif(not PRESETS["nano"].folder.exists(), reason="no bundled model in this checkout")
 
 
@@ -60,7 +73,9 @@ def test_the_documented_help_is_the_real_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`UPDATE_DOCS=1 pytest tests/test_front_door.py` writes docs/cli.md anew."""
-    parts = [[], *([name] for name in COMMANDS), ["data", "sample"], ["data", "check"], ["data", "cache"]]
+    parts = [[], *([name] for name in COMMANDS)]
+    parts += [["convert", name] for name in ("nextgpt", "transformers", "diffusers")]
+    parts += [["data", name] for name in ("sample", "import", "check", "cache")]
     text = "# Command line\n"
     for words in parts:
         title = " ".join(["anygen", *words])

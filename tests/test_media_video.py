@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ def beep(rate: int = 16000, channels: int = 1) -> Audio:
     return Audio(np.tile(0.8 * np.sin(2 * np.pi * 300 * times) * (times >= 0.5), (channels, 1)), rate)
 
 
-def coded(frames: np.ndarray, times: Any = None, fps: int = 8, codec: str = "libx264", kind: str = "mp4") -> bytes:
+def coded(
+    frames: np.ndarray, times: Any = None, fps: int | Fraction = 8, codec: str = "libx264", kind: str = "mp4"
+) -> bytes:
     """A film as another program may have written it: frame k is shown from `times[k]` seconds on."""
     out = io.BytesIO()
     with av.open(out, "w", format=kind) as container:
@@ -108,6 +111,12 @@ def test_avi_is_read() -> None:
     assert (video.fps, video.audio, seen(video)) == (8, None, list(range(6)))
 
 
+def test_a_title_in_another_encoding_does_not_matter() -> None:
+    data = film().encode()
+    assert data.count(b"VideoHandler") == 1
+    assert Video(data.replace(b"VideoHandler", b"Vid\xe9oHandler")) == Video(data)
+
+
 def test_odd_sides_are_padded() -> None:
     assert Video(film(2, 31, 47).encode()).frames.shape == (2, 32, 48, 3)
 
@@ -152,7 +161,7 @@ def test_value_is_equal_by_content_and_describes_itself() -> None:
 
 
 @settings(max_examples=25)
-@given(st.binary(min_size=1, max_size=60), st.sampled_from([".mp4", ".gif"]), st.integers(0, 1200))
+@given(st.binary(min_size=1, max_size=60), st.sampled_from([".mp4", ".gif", ".webm"]), st.integers(0, 2400))
 def test_damaged_bytes_give_film_or_a_media_error(noise: bytes, suffix: str, at: int) -> None:
     whole = FILES[suffix]
     try:
@@ -161,7 +170,7 @@ def test_damaged_bytes_give_film_or_a_media_error(noise: bytes, suffix: str, at:
         assert "\n" not in str(error)
 
 
-FILES = {suffix: film(3).encode(suffix) for suffix in (".mp4", ".gif")}
+FILES = {suffix: film(3, audio=beep()).encode(suffix) for suffix in (".mp4", ".gif", ".webm")}
 
 
 @pytest.mark.parametrize(
@@ -176,6 +185,7 @@ FILES = {suffix: film(3).encode(suffix) for suffix in (".mp4", ".gif")}
         (b"", None, "is empty"),
         (b"#EXTM3U\n/etc/passwd\n", None, "use mp4, webm, gif, mov or avi"),
         (FILES[".mp4"][:300], None, "damaged"),
+        (FILES[".mp4"].replace(b"avc1", b"none"), None, "unknown codec: its video cannot be decoded"),
         (FILES[".gif"][:30], None, "damaged"),
         (beep().encode(), None, "has no picture in it: pass it as Audio"),
         (FILES[".mp4"], 25, "fps=25 was asked for, but the video has 8"),
@@ -205,6 +215,16 @@ def test_a_variable_rate_is_sampled_by_time(kind: str, codec_: str) -> None:
         assert shown == sum(begin <= time + 1e-3 for begin in times) - 1
 
 
+def test_the_rate_of_a_film_that_does_not_say_it_is_measured() -> None:
+    """As browsers record: at irregular times, and all that the file says is that they are in milliseconds."""
+    times = [0, 0.084, 0.189, 0.316, 0.359, 0.5, 0.61, 0.7]
+    video = Video(coded(greys(8), times, fps=1000, codec="libvpx-vp9", kind="webm"))
+    assert video.fps == pytest.approx(10) and video.seconds == pytest.approx(0.7, abs=0.11)
+    for place, shown in enumerate(seen(video)):
+        assert shown == sum(begin <= (place + 0.5) / video.fps + 1e-3 for begin in times) - 1
+    assert seen(Video(coded(greys(1), fps=1000, codec="libvpx-vp9", kind="webm"))) == [0]
+
+
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 33, 100, 255])
 @pytest.mark.parametrize("told", [None, 0.2, 1.0])
 def test_a_film_that_does_not_say_how_long_it_is_gets_sparser(
@@ -212,10 +232,11 @@ def test_a_film_that_does_not_say_how_long_it_is_gets_sparser(
 ) -> None:
     monkeypatch.setattr(codec, "MAX_FRAMES", 16)
     sampler = codec.Sampler(8, None if told is None else told * count / 8)
+    grey = partial(np.full, (1, 1, 3), dtype=np.uint8)
     for index in range(count - 1):
-        sampler.show((index + 1) / 8, lambda index=index: np.full((1, 1, 3), index, np.uint8))
+        sampler.show((index + 1) / 8, partial(grey, index))
         assert len(sampler.frames) <= 16
-    frames, fps = sampler.film(count / 8, lambda: np.full((1, 1, 3), count - 1, np.uint8))
+    frames, fps = sampler.film(count / 8, partial(grey, count - 1))
     step = round(8 / fps)
     assert step in (1, 2, 4, 8, 16, 32) and abs(len(frames) * step - count) <= step / 2 and len(frames) > count / 32
     assert (np.diff(frames[:, 0, 0, 0].astype(int)) == step).all() and frames[0, 0, 0, 0] < step
@@ -348,8 +369,9 @@ def test_a_contact_sheet_shows_frames_times_and_sound() -> None:
     drawn = (np.abs(first - (64, 92, 158)).sum(-1) == 0).sum(0)
     assert drawn[6:196].max() <= 2 < 20 < drawn[204:388].min()  # of the first row's second the tone fills the half
     assert Video(greys(1), fps=1).plot().pixels.shape[1] == 1024
-    with pytest.raises(MediaError, match="a sheet of 0 columns"):
-        loud.plot(columns=0)
+    for wrong in ({"columns": 0}, {"columns": 9, "width": 200}, {"width": 9000}):
+        with pytest.raises(MediaError, match=r"a sheet of \d columns on \d+ pixels"):
+            loud.plot(**wrong)
 
 
 def test_a_page_shows_small_films_large_and_silent_ones_by_themselves() -> None:

@@ -26,6 +26,16 @@ INPUTS = {
 OUTPUTS = {
     "linear": {"count": 3, "width_in": 10, "length": 7, "width_out": 6},
     "query": {"count": 3, "width_in": 10, "length": 7, "width_out": 6, "width": 8, "heads": 2, "feedforward": 16},
+    "transformer": {
+        "count": 3,
+        "width_in": 10,
+        "length": 7,
+        "width_out": 6,
+        "width": 8,
+        "heads": 2,
+        "feedforward": 16,
+        "add_embeddings": False,
+    },
 }
 
 

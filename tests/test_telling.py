@@ -18,7 +18,7 @@ from anygen.playground.mixer import Mixer
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.template import IGNORE
 from anygen.training.audio_encoder import SCORE, score_loss, score_right, scored
-from anygen.training.disguise import disguise, disguised, told_in_disguise
+from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
 from anygen.training.image_encoder import ImageEncoderStage
 from anygen.training.recipe import recipe_for
 from anygen.training.run import TELLING, Run
@@ -51,6 +51,18 @@ def test_tokens_that_are_ignored_count_for_nothing() -> None:
     wanted[0, 2] = IGNORE
     losses = telling.losses(said, wanted, "image")
     assert float(losses["distance_image"]) == 0 and float(losses["_right_image"]) == 1
+
+
+def test_words_that_are_not_asked_for_are_ignored() -> None:
+    telling = Telling(TOKENIZER, table())
+    plain = telling.words(["a dog, twice, fast, sea"], 40)
+    some = telling.words(["a dog, twice, fast, sea"], 40, ["twice, fast"])
+    left_out = some == IGNORE
+    assert TOKENIZER.decode(plain[left_out]).strip() == "twice, fast"
+    assert torch.equal(some[~left_out], plain[~left_out])
+    assert torch.equal(telling.words(["a dog, twice"], 40, [""]), telling.words(["a dog, twice"], 40))
+    assert pattern(Player(random.Random(0)).times("dog", 3, "slow")) == "three times, slow"
+    assert pattern(Player(random.Random(0)).once("dog")) == ""
 
 
 def test_the_image_encoder_learns_to_tell(tmp_path: Path) -> None:
@@ -117,7 +129,10 @@ def test_some_sounds_are_shown_in_disguise_and_told_so(tiny_sound: Path) -> None
     stream = random.Random(0)
     parts = [sense.varied(sense.sample(stream), stream) for _ in range(200)]
     share = sum("disguise" in part for part in parts) / len(parts)
-    assert 0.05 < share < 0.3
+    assert 0.15 < share < 0.4
+    for part in parts:
+        assert not (sense.unasked(part) and "disguise" in part) and sense.unasked(part) in sense.told(part)
+    assert 0.1 < sum(bool(sense.unasked(part)) for part in parts) / len(parts) < 0.4
     told = [sense.told(part) for part in parts]
     assert all(("something" in text) == ("disguise" in part) for text, part in zip(told, parts, strict=True))
     shown = sense.shown(parts[:16])

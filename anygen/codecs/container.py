@@ -27,7 +27,7 @@ def opened(file: BinaryIO, name: str) -> Iterator[Any]:
     file.seek(0)
     try:
         # the demuxer is named, since a playlist could otherwise make FFmpeg open other files
-        with av.open(file, format=_demuxer(head, name)) as container:
+        with av.open(file, format=_demuxer(head, name), metadata_errors="replace") as container:
             yield container
     except (av.error.FFmpegError, EOFError, ValueError) as error:
         if isinstance(error, MediaError):
@@ -54,10 +54,15 @@ def _demuxer(head: bytes, name: str) -> str:
     return known[head[:4]]
 
 
-def decoded(container: Any, stream: Any, name: str) -> Iterator[Any]:
-    """What a stream decodes to, past packets that cannot be decoded; more of these than others are a MediaError."""
+def decodable(stream: Any, name: str) -> Any:
+    """The stream, if there is a decoder for it."""
     if stream.codec_context is None:
         raise MediaError(f"{name} is damaged or of an unknown codec: its {stream.type} cannot be decoded")
+    return stream
+
+
+def decoded(container: Any, stream: Any, name: str) -> Iterator[Any]:
+    """What a stream decodes to, past packets that cannot be decoded; more of these than others are a MediaError."""
     good = bad = 0
     fault: av.error.FFmpegError | None = None
     packets = container.demux(stream)
@@ -103,7 +108,7 @@ def sound(file: BinaryIO, name: str, begin: float | None = None, most: float = a
     error, and only what an encoder puts before time 0 is cut off.
     """
     with opened(file, name) as container:
-        stream = container.streams.audio[0]
+        stream = decodable(container.streams.audio[0], name)
         rate = int(stream.rate)
         seconds = float(stream.duration * stream.time_base) if stream.duration else None
         start = 0.0 if begin is None else max(0.0, float((stream.start_time or 0) * stream.time_base)) - begin

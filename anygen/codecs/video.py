@@ -33,12 +33,9 @@ def read(
     file.seek(0)
     if file.read(4) == b"GIF8":
         return *_read_gif(file, name, fps, first), None
+    rate = _rate(file, name)
     with container.opened(file, name) as opened:
-        if not opened.streams.video:
-            raise MediaError(f"{name} has no picture in it{': pass it as Audio' if opened.streams.audio else ''}")
         stream = opened.streams.video[0]
-        _check_size(stream.height or 0, stream.width or 0, name)
-        rate = _rate(stream)
         sampler = Sampler(_wanted(fps, rate), _seconds(opened, stream), first)
         begin = start = 0.0
         matrix = UPRIGHT
@@ -168,10 +165,19 @@ def _check_size(height: int, width: int, name: str) -> None:
         )
 
 
-def _rate(stream: Any) -> float:
+def _rate(file: BinaryIO, name: str) -> float:
     """Frames per second: the mean of all, which is that of every frame unless the rate varies."""
-    rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-    return min(MAX_FPS, next((float(rate) for rate in rates if rate and rate > 0), 25.0))
+    with container.opened(file, name) as opened:
+        if not opened.streams.video:
+            raise MediaError(f"{name} has no picture in it{': pass it as Audio' if opened.streams.audio else ''}")
+        stream = container.decodable(opened.streams.video[0], name)
+        _check_size(stream.height or 0, stream.width or 0, name)
+        rate = float(stream.average_rate or 0)
+        if not 0 < rate <= MAX_FPS:  # as a browser records, which only says how precise its times are
+            ticks = [packet.pts for packet in opened.demux(stream) if packet.pts is not None]
+            seconds = float((max(ticks) - min(ticks)) * stream.time_base) if ticks else 0.0
+            rate = (len(ticks) - 1) / seconds if seconds > 0 else float(stream.guessed_rate or 0)
+    return min(rate, MAX_FPS) if rate > 0 else 25.0
 
 
 def _seconds(opened: Any, stream: Any) -> float | None:

@@ -14,6 +14,7 @@ from anygen.encoders.imagebind_huge import HUGE, HugeTower, open_published, say_
 from anygen.error import ModelError
 from anygen.media import Audio, Image, Video
 
+PUBLISHED = "imagebind_huge.pth"
 TOWERS = {"image": "vision", "video": "vision", "audio": "audio"}
 CLIPS = {"image": 1, "audio": 3, "video": 5}  # of 2 s each, as published
 
@@ -87,8 +88,10 @@ class ImageBindEncoder(nn.Module):
         device: str | torch.device = "cpu",
         dtype: torch.dtype | None = None,
     ) -> Self:
-        """From the published `imagebind_huge.pth`, or from a folder that `save_pretrained` wrote."""
+        """From the published `imagebind_huge.pth` or the folder that it was fetched into, or from a folder that
+        `save_pretrained` wrote."""
         wanted = TOWERS.get(modality, modality)
+        place = place / PUBLISHED if (place / PUBLISHED).is_file() else place
         if place.suffix == ".pth":
             tower = open_published(place, [wanted], device, dtype)[wanted]
         else:

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from anygen.error import AnyGenError
 from anygen.evaluation.metrics import share, spread
 from anygen.evaluation.sheet import sheet
-from anygen.media import Audio, Image, Text, messages
+from anygen.media import Audio, Image, Text, Video, messages
 
 BATCH = 32
 TIMED = 12  # requests of a cell that are asked again one by one, for their seconds
@@ -151,15 +153,27 @@ def _written(values: Sequence[Any], folder: Path, stem: str) -> list[dict[str, s
 def contact_sheet(results: Sequence[Result], most: int = SHOWN) -> Any:
     """The media of answers, or else of requests, with what was wanted, bordered by right or wrong; None if none.
 
-    A sound is shown by its waveform and spectrogram.
+    A sound is shown by its waveform and spectrogram, a film by four of its frames.
     """
     pictures, captions, right = [], [], []
     for result in results:
-        answered = [part.value for part in result.reply or () if isinstance(part.value, Image | Audio)]
+        answered = [part.value for part in result.reply or () if isinstance(part.value, Image | Audio | Video)]
         asked = [part for message in messages(result.case.request) for part in message.parts]
-        for medium in answered or [part for part in asked if isinstance(part, Image | Audio)][-1:]:
-            pictures.append(medium.pixels if isinstance(medium, Image) else medium.plot(*PLOT).pixels)
+        for medium in answered or [part for part in asked if isinstance(part, Image | Audio | Video)][-1:]:
+            pictures.append(_shown(medium))
             said = f" > {result.reply.text}" if result.reply is not None and not answered else ""
             captions.append(result.case.expected + said)
             right.append(next(iter(result.outcome.rows.values())))
     return sheet(pictures[:most], captions[:most], right=right[:most]) if pictures else None
+
+
+def _shown(medium: Image | Audio | Video) -> np.ndarray:
+    if isinstance(medium, Video):
+        return stills(medium)
+    return medium.pixels if isinstance(medium, Image) else medium.plot(*PLOT).pixels
+
+
+def stills(video: Video) -> np.ndarray:
+    """Four frames of a film in a square: uint8 [2 * height, 2 * width, 3]."""
+    frames = [video.frames[round(i * (len(video.frames) - 1) / 3)] for i in range(4)]
+    return np.concatenate([np.concatenate(frames[:2], 1), np.concatenate(frames[2:], 1)], 0)

@@ -13,11 +13,14 @@ from anygen.evaluation.case import Case, Outcome
 from anygen.evaluation.ear import Ear, Heard
 from anygen.evaluation.judge import Judge, Seen, Verdict, shows
 from anygen.evaluation.metrics import says_yes
-from anygen.media import Audio, Image, Text
+from anygen.evaluation.watch import Watched, Watcher
+from anygen.media import Audio, Image, Text, Video
 from anygen.mel import RATE, SAMPLES
 from anygen.playground.chat import drawn, user
 from anygen.playground.clip import Clip
 from anygen.playground.compositor import Compositor
+from anygen.playground.dataset import film_video
+from anygen.playground.film import Film
 from anygen.playground.language import (
     Chat,
     Facts,
@@ -37,7 +40,7 @@ NEAR = 0.15  # how far an untouched thing may move in an edit, as a share of the
 
 
 class World:
-    """What the checks need: a compositor and a mixer for what is asked, the judge and the ear for what is answered."""
+    """What the checks need: what draws, plays and films what is asked, and what judges what is answered."""
 
     def __init__(self, size: int = 64) -> None:
         self.compositor, self.judge = Compositor(size), Judge()
@@ -51,6 +54,20 @@ class World:
     def ear(self) -> Ear:
         """Made when the first sound is answered."""
         return Ear()
+
+    @cached_property
+    def watcher(self) -> Watcher:
+        """Made when the first film is asked for; it has the projection as well."""
+        return Watcher()
+
+    def film(self, film: Film, sound: Clip | None = None) -> Video:
+        """The film as a video, with its soundtrack if any."""
+        return film_video(film, sound, self.watcher.projection, self.mixer if sound else None)
+
+    def watch(self, video: Video) -> Watched:
+        """What the watcher sees."""
+        frames = torch.from_numpy(np.array(video.frames)).permute(0, 3, 1, 2)
+        return self.watcher.watch(frames[None])[0]
 
     def play(self, clip: Clip) -> Audio:
         """The clip as a sound."""
@@ -70,12 +87,22 @@ class World:
         return self.judge.look(torch.from_numpy(np.array(image.pixels)).permute(2, 0, 1)[None])[0]
 
     def values(self, message: dict[str, Any]) -> tuple[Any, ...]:
-        """A sampled message's parts, scenes drawn and clips played."""
-        return tuple(self._value(part) for part in message["content"])
+        """A sampled message's parts, scenes drawn, clips played and films with the sound that follows them."""
+        found: list[Any] = []
+        film: Film | None = None
+        for part in message["content"]:
+            if film and part["type"] == "audio":
+                found[-1] = self.film(film, part["clip"])
+            else:
+                found.append(self._value(part))
+            film = part.get("film")
+        return tuple(found)
 
     def _value(self, part: dict[str, Any]) -> Any:
         if part["type"] == "text":
             return Text(part["text"])
+        if part["type"] == "video":
+            return self.film(part["film"])
         return self.draw(part["scene"]) if part["type"] == "image" else self.play(part["clip"])
 
     def request(self, chat: Chat) -> list[dict[str, Any]]:

@@ -2,15 +2,18 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from anygen.error import RequestError
 from anygen.playground.compositor import Compositor
+from anygen.playground.concept import unmarked
 from anygen.playground.scene import VARIANTS, Placed, Scene, place_of, relation_of
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 
@@ -69,7 +72,7 @@ class _Found:
     share: float
 
 
-def _soften(x: Tensor) -> Tensor:
+def soften(x: Tensor) -> Tensor:
     """Binomial blur of [n, channels, height, width] that keeps the edges' values."""
     channels = x.shape[1]
     x = F.conv2d(
@@ -80,7 +83,7 @@ def _soften(x: Tensor) -> Tensor:
     )
 
 
-def _wrap(planes: Tensor) -> Tensor:
+def wrap(planes: Tensor) -> Tensor:
     """[..., size + 2, size + 2] with the origin at (1, 1) to a torus of `size` pixels with the origin at (0, 0)."""
     core = planes[..., 1:-1, 1:-1].clone()
     core[..., -1, :] += planes[..., 0, 1:-1]
@@ -89,7 +92,7 @@ def _wrap(planes: Tensor) -> Tensor:
     return core
 
 
-def _spectra(sprites: Tensor) -> Tensor:
+def spectra(sprites: Tensor) -> Tensor:
     """Spectra of what a sprite is correlated with: [filters, 4, size, size] to complex [filters, 10, frequencies]."""
     colour, alpha = sprites[:, :3], sprites[:, 3:]
     square = colour.square().sum(1, keepdim=True)
@@ -103,7 +106,7 @@ def _legal(size: int, sides: Tensor) -> Tensor:
     return fits[:, :, None] & fits[:, None, :]
 
 
-def _queries(x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
+def queries(x: Tensor, canvas: Tensor, free: Tensor) -> Tensor:
     """Spectra of what the sprites are correlated with: complex [n, 10, frequencies]; the first nine give the gain."""
     change = free * (x - canvas)
     total = lambda t: t.sum(1, keepdim=True)  # noqa: E731
@@ -131,27 +134,31 @@ class Judge:
     (any thing, size and place, all tried by FFT) that best explains how the picture differs from the backdrop is taken
     out, until none explains enough. The picture is I, the backdrop C, a sprite A (premultiplied) with alpha a, and w is
     what nothing found so far covers. Before: sum w (I - C)^2; after: sum w (I - A - (1 - a) C)^2, over the sprite.
+    `extra` are more sprites to look for, as `Compositor` takes them; those of an own thing are seen as that thing.
     """
 
-    def __init__(self, size: int = 64, *, options: JudgeOptions | None = None) -> None:
+    def __init__(
+        self, size: int = 64, *, options: JudgeOptions | None = None, extra: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         self.size, self.options = size, options or JudgeOptions()
-        compositor = Compositor(size)
+        compositor = Compositor(size, extra=extra)
         bank = [compositor.backdrop(name, variant) for name in BACKDROPS for variant in range(VARIANTS)]
-        self._ground = _soften(torch.stack(bank).float() / 255)  # [backdrops * VARIANTS, 3, size, size]
+        self._ground = soften(torch.stack(bank).float() / 255)  # [backdrops * VARIANTS, 3, size, size]
         self._small_ground = F.adaptive_avg_pool2d(self._ground, _GROUND).flatten(2)
-        self._kinds = [(thing.name, name, compositor.sides[name]) for name in SIZES for thing in THINGS]
+        names = [*(thing.name for thing in THINGS), *(extra or ())]
+        self._kinds = [(thing, name, compositor.sides[name]) for name in SIZES for thing in names]
         sprites = []
         for thing, name, side in self._kinds:
             sprite = compositor.sprite(thing, name).float() / 255
             premultiplied = torch.cat([sprite[:3] * sprite[3:], sprite[3:]])
             sprites.append(F.pad(premultiplied, (1, size + 1 - side, 1, size + 1 - side)))
-        soft = _soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
+        soft = soften(torch.stack(sprites))  # the sprite stands one pixel in, so that its blurred edge is there too
         self._colour, self._alpha = soft[:, :3], soft[:, 3:]  # [filters, 3 and 1, size + 2, size + 2]
         self._inside = (self._alpha > 0.1).float()
         self._around = F.max_pool2d(self._inside, 3, 1, 1)
         sides = torch.tensor([side for _, _, side in self._kinds])
-        wrapped = _wrap(soft)
-        self._fine, self._coarse = _spectra(wrapped), _spectra(F.avg_pool2d(wrapped, 2)).permute(2, 1, 0).contiguous()
+        wrapped = wrap(soft)
+        self._fine, self._coarse = spectra(wrapped), spectra(F.avg_pool2d(wrapped, 2)).permute(2, 1, 0).contiguous()
         self._fine_legal, self._coarse_legal = _legal(size, sides), _legal(size // 2, sides // 2)
 
     @torch.no_grad()
@@ -166,7 +173,7 @@ class Judge:
             x = chunk.float() / 255
             if x.shape[-2:] != (self.size, self.size):
                 x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False)
-            verdicts += self._look(_soften(x))
+            verdicts += self._look(soften(x))
         return verdicts
 
     def _look(self, x: Tensor) -> list[Verdict]:
@@ -288,16 +295,16 @@ class Judge:
 
     def _best(self, x: Tensor, canvas: Tensor, free: Tensor, explained: float) -> list[list[_Found]]:
         """The best thing in each picture that is still to be found, and others that stand clear of it."""
-        pooled = _queries(*(F.avg_pool2d(t, 2) for t in (x, canvas, free))).permute(2, 0, 1)  # [frequencies, n, 10]
+        pooled = queries(*(F.avg_pool2d(t, 2) for t in (x, canvas, free))).permute(2, 0, 1)  # [frequencies, n, 10]
         gain = torch.bmm(pooled[..., :9], self._coarse[:, :9]).permute(1, 2, 0)
         against = torch.bmm(pooled[..., 9:], self._coarse[:, 9:]).permute(1, 2, 0)
         score, _ = _score(gain, against, self._coarse_legal, self.size // 2)
         filters = score.amax((-1, -2)).topk(self.options.shortlist, dim=1).indices
-        queries = _queries(x, canvas, free)
+        found = queries(x, canvas, free)
         before = free[:, 0] * (x - canvas).square().sum(1)
         chosen = []
         for i, shortlist in enumerate(filters):
-            product = self._fine[shortlist] * queries[i]
+            product = self._fine[shortlist] * found[i]
             score, share = _score(product[:, :9].sum(1), product[:, 9], self._fine_legal[shortlist], self.size)
             order = score.amax((-1, -2)).argsort(descending=True)[:12]
             chosen.append(
@@ -370,7 +377,7 @@ class Judge:
     def _seen(self, item: _Found) -> Seen:
         thing, size, side = self._kinds[item.filter]
         x, y = (item.left + side / 2) / self.size, (item.top + side / 2) / self.size
-        return Seen(thing=thing, size=size, x=x, y=y, score=round(item.share, 4))
+        return Seen(thing=unmarked(thing), size=size, x=x, y=y, score=round(item.share, 4))
 
 
 def shows(verdict: Verdict, scene: Scene) -> dict[str, bool]:

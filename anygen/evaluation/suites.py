@@ -12,7 +12,16 @@ import numpy as np
 import torch
 
 from anygen.error import ModelError, RequestError
-from anygen.evaluation import cells, listening, sound_cells, sound_suites
+from anygen.evaluation import (
+    cells,
+    concept_cells,
+    film_cells,
+    film_suites,
+    listening,
+    sound_cells,
+    sound_suites,
+    viewing,
+)
 from anygen.evaluation.case import Case, Progress, Result, ask, keep, tabulate, time_cells
 from anygen.evaluation.judging import accuracy, examine
 from anygen.evaluation.metrics import caption_scores, pope, psnr, share
@@ -21,6 +30,7 @@ from anygen.playground.language import caption
 from anygen.playground.scene import sample_scene
 
 JUDGED = 1000  # clean renders on which the judge is measured beside the figures of a model
+VIEWED = 200  # clean films on which the watcher is, which takes its time
 
 Measure = Callable[[Sequence[Result]], dict[str, Any]]
 
@@ -52,7 +62,7 @@ def _pages(results: Sequence[Result]) -> dict[str, Any]:
 
 
 ASKED: dict[str, tuple[dict[str, tuple[cells.Cell, int]], Measure]] = {
-    "matrix": (cells.MATRIX | sound_cells.MATRIX, _pope),
+    "matrix": (cells.MATRIX | sound_cells.MATRIX | film_cells.MATRIX, _pope),
     "vqa": ({"image->text": (cells.questions, 400)}, _no_more),
     "pope": ({"image->text": (cells.presence, 400)}, _pope),
     "caption": ({"image->text": (cells.captions, 400)}, _captions),
@@ -100,6 +110,8 @@ def evaluate(
             figures["judge"] = accuracy(clean, seed, split)
             if any(cell.endswith("audio") for cell in figures["cells"]):
                 figures["ear"] = listening.accuracy(clean, seed, split)
+            if any("video" in cell.split("->")[1] for cell in figures["cells"]):
+                figures["watcher"] = viewing.accuracy(min(VIEWED, clean), seed, split)
     command = f"anygen eval {suite} --seed {seed}" + (f" --limit {limit}" if limit is not None else "")
     figures = {"suite": suite, "model": name, "split": split, "seed": seed, **figures, "command": command, **machine()}
     if folder:
@@ -228,10 +240,10 @@ def _vae(engine: Any, limit: int | None, seed: int, split: str, folder: Path | N
     return {"cells": table, "seconds": {}, "measures": {"psnr": psnr_figures}}
 
 
-PARTS = sound_suites.SOUND_SUITES | {"vae": _vae}
-"""Suites that measure parts of a model, from (engine, limit, seed, split, folder)."""
+PARTS = sound_suites.SOUND_SUITES | {"vae": _vae, "concept": concept_cells.concept_suite}
+"""Suites that measure parts of a model, or what it has learnt of a user, from (engine, limit, seed, split, folder)."""
 
-ALONE = {"judge": _judge, "ear": sound_suites.ear}
+ALONE = {"judge": _judge, "ear": sound_suites.ear, "watcher": film_suites.watcher}
 """Suites that measure the judges and need no model."""
 
 SUITES = (*ASKED, *PARTS, *ALONE)

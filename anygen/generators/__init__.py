@@ -1,12 +1,45 @@
-"""Generators: one file per modality, from a condition to a medium; this table names them."""
+"""Generators: one file per modality, from a condition to a medium; this table names them, and opens those of others."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anygen.error import ModelError
+from anygen.generators.adapter import MediumOptions, PipelineGenerator, adapts
 from anygen.generators.audio import AudioGenerator
 from anygen.generators.diffusion import DiffusionGenerator
 from anygen.generators.image import ImageGenerator
 from anygen.generators.video import VideoGenerator
+from anygen.weights import fill
 
 GENERATORS: dict[str, type[DiffusionGenerator]] = {
     "image": ImageGenerator,
     "audio": AudioGenerator,
     "video": VideoGenerator,
 }
+
+
+def open_generator(
+    modality: str,
+    folder: Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    base: Path | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> DiffusionGenerator:
+    """The generator of `modality` in a diffusers folder: of the class in the table, or through a condition contract."""
+    makes = adapts(folder)
+    if makes is None:
+        if options:
+            raise ModelError(f"{folder} makes media of its own size: it has no option {next(iter(options))!r}")
+        return GENERATORS[modality].from_pretrained(folder, device=device, dtype=dtype, base=base)
+    if makes != modality:
+        raise ModelError(f"{folder} makes {makes}, it is no generator for {modality!r}")
+    where = f"options of the {modality} generator"
+    try:
+        sizes = fill(MediumOptions, options or {}, where)
+    except TypeError as error:
+        raise ModelError(f"{where}: {error}") from error
+    return PipelineGenerator.open(folder, device, dtype, sizes)

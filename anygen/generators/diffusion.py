@@ -76,7 +76,7 @@ class DiffusionGenerator(ABC):
                 if "motion_adapter" in index:  # a pipeline takes its weights and then forgets it
                     parts["motion_adapter"] = _part(folder, folder, "motion_adapter", index["motion_adapter"], options)
                 pipeline = DiffusionPipeline.from_pretrained(
-                    folder, local_files_only=True, use_safetensors=True, **parts, **options
+                    folder, local_files_only=True, use_safetensors=True, **_left_out(folder), **parts, **options
                 )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
@@ -199,6 +199,12 @@ def _index(folder: Path) -> dict[str, tuple[str, str]]:
         raise ModelError(f"{folder} is no diffusers folder: model_index.json is missing")
     values = read_config(folder / "model_index.json")
     return {name: (value[0], value[1]) for name, value in values.items() if isinstance(value, list) and value[0]}
+
+
+def _left_out(folder: Path) -> dict[str, None]:
+    """The parts that were saved as none; diffusers wants to be told so again."""
+    values = read_config(folder / "model_index.json")
+    return {name: None for name, value in values.items() if isinstance(value, list) and not any(value)}
 
 
 def _part(folder: Path, base: Path, name: str, kind: tuple[str, str], options: dict[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """The compositor: scenes to pictures in batches, in integer maths, so that every device gives the same bits."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
 
@@ -9,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from anygen.playground.backdrop import draw_backdrop
-from anygen.playground.scene import VARIANTS, Scene
+from anygen.playground.scene import VARIANTS, Placed, Scene
 from anygen.playground.things import BACKDROPS, INDEX, SIZES, THINGS
 
 LAYERS = 4  # a scene has at most so many things
-_BAKED = 64  # side of a sprite in the atlas
+BAKED = 64  # side of a sprite in the atlas
 _COLUMNS = 16
 
 
@@ -24,10 +25,14 @@ def _sprites(side: int) -> Tensor:
         atlas = file.convert("RGBA")
     sprites = []
     for index in range(len(THINGS)):
-        left, top = index % _COLUMNS * _BAKED, index // _COLUMNS * _BAKED
-        sprite = atlas.crop((left, top, left + _BAKED, top + _BAKED)).convert("RGBa")
-        sprites.append(np.asarray(sprite.resize((side, side), Image.Resampling.BOX).convert("RGBA")))
+        left, top = index % _COLUMNS * BAKED, index // _COLUMNS * BAKED
+        sprites.append(_scaled(atlas.crop((left, top, left + BAKED, top + BAKED)), side))
     return torch.from_numpy(np.stack(sprites))
+
+
+def _scaled(sprite: Image.Image, side: int) -> np.ndarray:
+    """An RGBA sprite at `side` pixels: uint8 [side, side, 4]."""
+    return np.asarray(sprite.convert("RGBa").resize((side, side), Image.Resampling.BOX).convert("RGBA"))
 
 
 @lru_cache(maxsize=4)
@@ -39,10 +44,13 @@ def _backdrops(side: int) -> Tensor:
 class Compositor:
     """Renders scenes on a square canvas of `size` pixels (a multiple of 16); later things cover earlier ones.
 
-    In a pair "in front of" the first thing is drawn last.
+    In a pair "in front of" the first thing is drawn last. `extra` are sprites of things that the playground does not
+    have, by the names that scenes call them: uint8 [BAKED, BAKED, 4], straight alpha. All else is drawn as without.
     """
 
-    def __init__(self, size: int = 64, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, size: int = 64, device: str | torch.device = "cpu", *, extra: Mapping[str, np.ndarray] | None = None
+    ) -> None:
         if size % 16:
             raise ValueError(f"a canvas side is a multiple of 16, not {size}")
         self.size, self.device = size, torch.device(device)
@@ -50,6 +58,16 @@ class Compositor:
         banks = [_sprites(side).reshape(-1, 4) for side in self.sides.values()]
         starts = np.cumsum([0, *(len(bank) for bank in banks)])
         self.starts = {name: int(start) for name, start in zip(self.sides, starts, strict=False)}
+        self._extra: dict[tuple[str, str], Tensor] = {}  # by name and size
+        self._extra_starts: dict[tuple[str, str], int] = {}
+        start = int(starts[-1])
+        for name, sprite in (extra or {}).items():
+            picture = Image.fromarray(sprite)
+            for size_name, side in self.sides.items():
+                self._extra[name, size_name] = torch.from_numpy(_scaled(picture, side).copy())
+                self._extra_starts[name, size_name] = start
+                banks.append(self._extra[name, size_name].reshape(-1, 4))
+                start += side * side
         self._bank = torch.cat(banks).to(self.device)  # [pixels of all sprites of all sizes, 4]
         self._ground = _backdrops(size).to(self.device)
 
@@ -59,7 +77,13 @@ class Compositor:
 
     def sprite(self, thing: str, size: str) -> Tensor:
         """uint8 [4, side, side], straight alpha"""
-        return _sprites(self.sides[size])[INDEX[thing]].permute(2, 0, 1)
+        own = self._extra.get((thing, size))
+        return (_sprites(self.sides[size])[INDEX[thing]] if own is None else own).permute(2, 0, 1)
+
+    def _start(self, placed: Placed) -> int:
+        """Where in the bank the pixels of a placed thing begin."""
+        own = self._extra_starts.get((placed.thing, placed.size))
+        return self.starts[placed.size] + INDEX[placed.thing] * self.sides[placed.size] ** 2 if own is None else own
 
     def corner(self, centre: float, side: int) -> int:
         """First pixel of a sprite of `side` pixels whose centre is at this share of the canvas."""
@@ -75,17 +99,21 @@ class Compositor:
             things = scene.things[::-1] if scene.relation == "in front of" else scene.things
             for row, placed in enumerate(things):
                 side = self.sides[placed.size]
-                start = self.starts[placed.size] + INDEX[placed.thing] * side * side
-                layers[row, column] = start, side, self.corner(placed.x, side), self.corner(placed.y, side)
+                layers[row, column] = (
+                    self._start(placed),
+                    side,
+                    self.corner(placed.x, side),
+                    self.corner(placed.y, side),
+                )
         ground = [BACKDROPS.index(scene.backdrop) * VARIANTS + scene.variant for scene in scenes]
         return torch.from_numpy(layers), torch.tensor(ground)
 
     def things(self, scenes: list[Scene]) -> Tensor:
-        """Of what the layers of `orders` are: indices into THINGS, -1 where there is nothing: [scenes, LAYERS]."""
+        """Of what the layers of `orders` are: indices into THINGS, -1 for nothing and for extra: [scenes, LAYERS]."""
         things = torch.full((len(scenes), LAYERS), -1)
         for row, scene in enumerate(scenes):
             order = scene.things[::-1] if scene.relation == "in front of" else scene.things
-            things[row, : len(order)] = torch.tensor([INDEX[placed.thing] for placed in order])
+            things[row, : len(order)] = torch.tensor([INDEX.get(placed.thing, -1) for placed in order])
         return things
 
     def render(self, scenes: list[Scene]) -> Tensor:

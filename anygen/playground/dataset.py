@@ -163,8 +163,10 @@ class _Writer:
         return path
 
 
-def film_video(film: Film, sound: Clip | None, projection: Projection, mixer: Mixer) -> Video:
+def film_video(film: Film, sound: Clip | None, projection: Projection, mixer: Mixer | None) -> Video:
     """A film as a video, with its soundtrack if any, which ends with the film."""
     frames = projection.render([film])[0].permute(0, 2, 3, 1).numpy()
-    heard = Audio(mixer.render([sound])[0, : FRAMES * RATE // FPS].numpy(), RATE) if sound else None
+    heard = None
+    if sound and mixer:
+        heard = Audio(mixer.render([sound])[0, : FRAMES * RATE // FPS].numpy(), RATE)
     return Video(frames, FPS, audio=heard)

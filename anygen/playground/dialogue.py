@@ -208,7 +208,9 @@ def sample_chat(
 
 
 def caption_of(part: Part) -> str:
-    """The caption of a part that is a picture, a sound or a film."""
+    """The caption of a picture, a sound or a film: the one that the part brings along, or the canonical one."""
+    if "caption" in part:
+        return part["caption"]
     if part["type"] == "video":
         return film_caption(part["film"])
     return caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
@@ -216,6 +218,8 @@ def caption_of(part: Part) -> str:
 
 def told_of(part: Part) -> str:
     """What is told of a picture, a sound or a film that is given: the caption that does not depend on who made it."""
+    if "told" in part:
+        return part["told"]
     if part["type"] == "video":
         return film_caption(upright_film(part["film"]))
     return caption(upright(part["scene"])) if part["type"] == "image" else sound_caption(upright_clip(part["clip"]))

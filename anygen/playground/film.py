@@ -20,6 +20,7 @@ from anygen.playground.motion import (
     STILL,
     Actor,
     pose,
+    seen_by,
 )
 from anygen.playground.scene import VARIANTS, Placed, Scene, relation_of
 from anygen.playground.sound import EVENT, INDEX, PITCHES, RATE, sound_of
@@ -45,6 +46,7 @@ _GAIN = 3348  # of a soundtrack, in the middle of what clips have
 _AFTER = 0.3  # seconds between two sounds from which one comes after the other
 _SPREAD = 26 / 64  # the most that a thing bounces
 _RADIUS = 16 / 64  # the most of a circle
+_INSIDE = 0.585  # how far from the middle a thing may reach under a camera
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,13 +90,6 @@ def is_heldout(film: Film) -> bool:
 def can_get_dark(backdrop: str) -> bool:
     """Whether this backdrop has a day that could turn to night."""
     return backdrop in LIGHT
-
-
-def suits(camera: str, motions: tuple[str, ...]) -> bool:
-    """Whether what moves is still clear under this camera: no way across under a pan, no change of size in a zoom."""
-    if camera.startswith("pans"):
-        return not any(motion in CROSSINGS for motion in motions)
-    return not any(motion in CHANGING or motion == "spins" for motion in motions)
 
 
 Region = tuple[float, float, float, float]
@@ -149,10 +144,15 @@ class Director:
         half = FRAMES // 2
         times = ((0, half), (half, FRAMES)) if kind == "then" else ((0, FRAMES), (0, FRAMES))
         actors = tuple(
-            replace(self._place(*who, _BESIDE.get(who[1], "medium"), region), begin=begin, end=end)
+            replace(self._place(*who, self._size(who[1], region), region), begin=begin, end=end)
             for who, region, (begin, end) in zip((first, second), regions, times, strict=True)
         )
         return self._film(kind, actors, backdrop)
+
+    def _size(self, motion: str, region: Region) -> str:
+        """The size of a thing that is not alone; what goes up or down is small where there is less room for it."""
+        low = region[3] - region[1] == _REST
+        return "small" if low and motion in ("rises", "falls", "bounces") else _BESIDE.get(motion, "medium")
 
     def _film(self, kind: str, actors: tuple[Actor, ...], backdrop: str) -> Film:
         return Film(kind=kind, actors=actors, backdrop=backdrop, variant=self.variant)
@@ -181,7 +181,7 @@ class Director:
         x = self._between(left + across, right - across)
         y = self._between(top + down, bottom - down)
         x2, y2 = x, y
-        half, little = side / 2, 4 / 64
+        half, little = side / 2, (4 if region == _WHOLE else 1) / 64
         if motion in CROSSINGS:
             x, x2 = self._near(left + half, little), self._near(right - half, -little)
             y = y2 = self._between(top + half, bottom - half)
@@ -261,6 +261,21 @@ def settle(film: Film) -> Film:
     return Director(random.Random(0), settled=True).again(film)
 
 
+def suits(film: Film, camera: str) -> bool:
+    """Whether what moves is still clear under this camera: no way across under a pan, no change of size in a zoom, and
+    nothing leaves the canvas by more than a twelfth, neither here nor where all is settled."""
+    motions = [actor.motion for actor in film.actors]
+    confused = CROSSINGS if camera.startswith("pans") else (*CHANGING, "spins")
+    if any(motion in confused for motion in motions):
+        return False
+    return all(
+        abs(now.x - 0.5) + now.side / 2 < _INSIDE and abs(now.y - 0.5) + now.side / 2 < _INSIDE
+        for made in (film, settle(film))
+        for actor in made.actors
+        for now in (seen_by(camera, frame, pose(actor, frame)) for frame in range(FRAMES))
+    )
+
+
 def sample_film(stream: random.Random, kind: str | None = None, split: str = "train") -> Film:
     """A random film of the kind (any when None). `split` "train" never gives a held-out film, "heldout" only such."""
     if split not in ("train", "heldout"):
@@ -278,7 +293,7 @@ def sample_film(stream: random.Random, kind: str | None = None, split: str = "tr
         else:
             film = director.two(chosen, (names[0], motions[0]), (names[1], motions[1]), backdrop)
         camera, dusk = stream.choice(CAMERAS), stream.random() < 0.12
-        if stream.random() < 0.18 and suits(camera, tuple(actor.motion for actor in film.actors)):
+        if stream.random() < 0.5 and suits(film, camera):
             film = replace(film, camera=camera)
         film = replace(film, dusk=dusk and can_get_dark(backdrop))
         if is_heldout(film) == (split == "heldout"):

@@ -114,13 +114,15 @@ OPPOSITES = {
 OPPOSITES |= {other: motion for motion, other in OPPOSITES.items()}
 
 
-def _restaged(film: Film, actors: list[tuple[str, str]], stream: random.Random) -> Film:
-    """The same place and camera with these things and motions, placed anew; the camera stops where it does not suit."""
+def _restaged(film: Film, actors: list[tuple[str, str]], stream: random.Random) -> Film | None:
+    """The same place, camera and light with these things and motions, placed anew; None where no camera suits that."""
     director = Director(stream, variant=film.variant)
     if len(actors) == 1:
         made = director.one(*actors[0], film.backdrop)
     else:
         made = director.two(film.kind, actors[0], actors[1], film.backdrop)
+    if film.camera and not suits(made, film.camera):
+        return None
     return replace(made, camera=film.camera, dusk=film.dusk)
 
 
@@ -146,12 +148,13 @@ def _motion(film: Film, stream: random.Random, split: str) -> Edited | None:
     index = stream.choice([i for i, (_, motion) in enumerate(cast) if motion != STILL])
     name, motion = cast[index]
     cast[index] = name, stream.choice([other for other in MOTIONS if other != motion])
-    if film.camera and not suits(film.camera, tuple(motion for _, motion in cast)):
-        return None
     words = MOTION_WORDS[cast[index][1]]
     do = words[0] if stream.random() < 0.5 else stream.choice(words)
     family = MOTION_IT if film.kind == "one" and stream.random() < 0.5 else MOTION
-    return pick(family, stream, split).format(x=called(thing(name), stream), do=do), _restaged(film, cast, stream)
+    made = _restaged(film, cast, stream)
+    if made is None:
+        return None
+    return pick(family, stream, split).format(x=called(thing(name), stream), do=do), made
 
 
 def _replace(film: Film, stream: random.Random, split: str) -> Edited:
@@ -167,14 +170,16 @@ def _turn(film: Film, stream: random.Random, split: str) -> Edited | None:
     if film.kind not in ("one", "beside") or film.movers[0].motion not in OPPOSITES:
         return None
     cast = [(name, OPPOSITES.get(motion, motion)) for name, motion in _cast(film)]
-    return pick(TURN, stream, split), _restaged(film, cast, stream)
+    made = _restaged(film, cast, stream)
+    return (pick(TURN, stream, split), made) if made else None
 
 
 def _swap(film: Film, stream: random.Random, split: str) -> Edited | None:
     if film.kind != "then":
         return None
     x, y = (called(thing(name), stream) for name in film.things)
-    return pick(SWAP, stream, split).format(x=x, y=y), _restaged(film, _cast(film)[::-1], stream)
+    made = _restaged(film, _cast(film)[::-1], stream)
+    return (pick(SWAP, stream, split).format(x=x, y=y), made) if made else None
 
 
 def _dusk(film: Film, stream: random.Random, split: str) -> Edited | None:
@@ -185,7 +190,7 @@ def _dusk(film: Film, stream: random.Random, split: str) -> Edited | None:
 
 def _camera(film: Film, stream: random.Random, split: str) -> Edited | None:
     camera = stream.choice([name for name in CAMERAS if name != film.camera])
-    if not suits(camera, tuple(actor.motion for actor in film.actors)):
+    if not suits(film, camera):
         return None
     words = stream.choice([words for words in CAMERA_WORDS[camera] if words.startswith("the")])
     return pick(CAMERA, stream, split).format(camera=words), replace(film, camera=camera)

@@ -1,6 +1,7 @@
 """The mixer: clips to samples in batches, in integer maths, so that every device gives the same bits."""
 
 import random
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -37,8 +38,12 @@ def _far(near: np.ndarray) -> np.ndarray:
     return (far >> _SHARE).clip(-32768, 32767).astype(np.int16)
 
 
+Places = dict[tuple[str, str, int, int], tuple[int, int]]
+"""Start and length of what is in the bank, by thing, loudness, recording and pitch."""
+
+
 @lru_cache(maxsize=1)
-def _bank() -> tuple[Tensor, dict[tuple[str, str, int, int], tuple[int, int]]]:
+def _bank() -> tuple[Tensor, Places]:
     """All events near and far one after the other, int16 [samples], and start and length of each."""
     pieces, places, start = [], {}, 0
     for name, recorded in events().items():
@@ -52,12 +57,30 @@ def _bank() -> tuple[Tensor, dict[tuple[str, str, int, int], tuple[int, int]]]:
     return torch.from_numpy(np.concatenate([*pieces, np.zeros(_WINDOW, dtype=np.int16)])), places
 
 
-class Mixer:
-    """Renders clips as they are heard: int16 at RATE, CLIP samples each."""
+def _with_extra(bank: Tensor, places: Places, extra: Mapping[str, np.ndarray]) -> tuple[Tensor, Places]:
+    """A bank with more events, near and far, behind those that it has."""
+    pieces, places, start = [bank[:-_WINDOW].numpy()], dict(places), len(bank) - _WINDOW
+    for name, near in extra.items():
+        for loudness, piece in (("near", near), ("far", _far(near))):
+            places[name, loudness, 0, 0] = start, len(piece)
+            pieces.append(piece)
+            start += len(piece)
+    return torch.from_numpy(np.concatenate([*pieces, np.zeros(_WINDOW, dtype=np.int16)])), places
 
-    def __init__(self, device: str | torch.device = "cpu") -> None:
+
+class Mixer:
+    """Renders clips as they are heard: int16 at RATE, CLIP samples each.
+
+    `extra` are events of things that the playground does not have, by the names that clips call them: int16 [at most
+    EVENT]; they have one recording at one pitch. All else is played as without.
+    """
+
+    def __init__(self, device: str | torch.device = "cpu", *, extra: Mapping[str, np.ndarray] | None = None) -> None:
         self.device = torch.device(device)
         bank, self._places = _bank()
+        if extra:
+            bank, self._places = _with_extra(bank, self._places, extra)
+        self._extra = frozenset(extra or ())
         self._windows = bank.to(self.device).unfold(0, _WINDOW, 1)  # [bank starts, _WINDOW], a view
 
     def orders(self, clips: list[Clip]) -> Tensor:
@@ -68,17 +91,21 @@ class Mixer:
         orders = np.zeros((len(clips), EVENTS, 4), dtype=np.int64)
         for row, clip in enumerate(clips):
             for column, played in enumerate(clip.played):
-                pitch = min(played.pitch, sound_of(played.thing).pitches - 1)
-                start, length = self._places[played.thing, clip.loudness, clip.variant % VARIANTS, pitch]
+                variant, pitch = clip.variant % VARIANTS, played.pitch
+                if played.thing in self._extra:
+                    variant, pitch = 0, 0
+                else:
+                    pitch = min(pitch, sound_of(played.thing).pitches - 1)
+                start, length = self._places[played.thing, clip.loudness, variant, pitch]
                 length = min(length, played.length, CLIP - played.onset)
                 orders[row, column] = start, length, played.onset, clip.gain
         return torch.from_numpy(orders)
 
     def sounds(self, clips: list[Clip]) -> Tensor:
-        """Of what the events of `orders` are: indices into SOUNDS, -1 where there is nothing: [clips, EVENTS]."""
+        """Of what the events of `orders` are: indices into SOUNDS, -1 for nothing and for extra: [clips, EVENTS]."""
         sounds = torch.full((len(clips), EVENTS), -1)
         for row, clip in enumerate(clips):
-            sounds[row, : len(clip.played)] = torch.tensor([INDEX[played.thing] for played in clip.played])
+            sounds[row, : len(clip.played)] = torch.tensor([INDEX.get(played.thing, -1) for played in clip.played])
         return sounds
 
     def render(self, clips: list[Clip]) -> Tensor:

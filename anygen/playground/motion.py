@@ -16,6 +16,8 @@ ANGLES = 16  # turns of a thing that spins, clockwise, in equal steps
 SHAKE = 4 / 64  # how far a thing that shakes moves to either side, as a share of the canvas
 BEAT = 4  # frames of one bounce, and of one shake
 GROWTH = 2.0  # how often as large a thing becomes
+ZOOM = 4 / 3  # how often as large everything is at the near end of a zoom
+PAN = 16 / 64  # how far a pan goes, as a share of the canvas
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,3 +151,20 @@ def pose(actor: Actor, frame: int) -> Pose:
 def poses(actor: Actor) -> list[Pose]:
     """The actor in every frame."""
     return [pose(actor, frame) for frame in range(FRAMES)]
+
+
+def zoom_at(step: int) -> float:
+    """How often as large everything is, 0..FRAMES - 1 steps into a zoom."""
+    return 1 + (ZOOM - 1) * step / (FRAMES - 1)
+
+
+def seen_by(camera: str | None, frame: int, now: Pose) -> Pose:
+    """A pose as the camera sees it."""
+    if camera is None:
+        return now
+    if camera.startswith("pans"):
+        shift = PAN * frame / (FRAMES - 1) * (-1 if camera == "pans right" else 1)
+        return Pose(x=now.x + shift, y=now.y, side=now.side, angle=now.angle, seen=now.seen)
+    zoom = zoom_at(frame if camera == "zooms in" else FRAMES - 1 - frame)
+    x, y = 0.5 + (now.x - 0.5) * zoom, 0.5 + (now.y - 0.5) * zoom
+    return Pose(x=x, y=y, side=now.side * zoom, angle=now.angle, seen=now.seen)

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from anygen.playground.backdrop import draw_backdrop
 from anygen.playground.film import Film
-from anygen.playground.motion import ANGLES, CIRCLE, FRAMES, Pose, poses
+from anygen.playground.motion import ANGLES, CIRCLE, FRAMES, PAN, Pose, poses, seen_by, zoom_at
 from anygen.playground.scene import VARIANTS
 from anygen.playground.things import BACKDROPS, INDEX, SIZES, THINGS
 
 LAYERS = 2  # a film has at most so many things
-ZOOM = 4 / 3  # how often as large everything is at the near end of a zoom
-PAN = 16 / 64  # how far a pan goes, as a share of the canvas
 _BAKED = 64  # side of a sprite in the atlas
 _COLUMNS = 16
 _SIDES = tuple(range(6, 50, 2))  # sides of upright sprites, in 64ths of the canvas
@@ -104,23 +102,6 @@ def _grounds(size: int) -> Tensor:
     return torch.from_numpy(found)
 
 
-def zoom_at(step: int) -> float:
-    """How often as large everything is, 0..FRAMES - 1 steps into a zoom."""
-    return 1 + (ZOOM - 1) * step / (FRAMES - 1)
-
-
-def seen_by(camera: str | None, frame: int, now: Pose) -> Pose:
-    """A pose as the camera sees it."""
-    if camera is None:
-        return now
-    if camera.startswith("pans"):
-        shift = PAN * frame / (FRAMES - 1) * (-1 if camera == "pans right" else 1)
-        return Pose(x=now.x + shift, y=now.y, side=now.side, angle=now.angle, seen=now.seen)
-    zoom = zoom_at(frame if camera == "zooms in" else FRAMES - 1 - frame)
-    x, y = 0.5 + (now.x - 0.5) * zoom, 0.5 + (now.y - 0.5) * zoom
-    return Pose(x=x, y=y, side=now.side * zoom, angle=now.angle, seen=now.seen)
-
-
 class Projection:
     """Renders films on a square canvas of `size` pixels (a multiple of 64); later actors cover earlier ones."""
 
@@ -132,6 +113,13 @@ class Projection:
         self._bank, self._ground = bank.to(self.device), _grounds(size).flatten().to(self.device)
         level = torch.arange(FRAMES)[:, None] * (256 - torch.tensor(_NIGHT))[None]
         self._shade = (256 - level // (FRAMES - 1)).to(torch.int32).to(self.device)  # [FRAMES, 3]
+
+    def sprites(self, side: int, angle: int = 0, things: slice = slice(None)) -> Tensor:
+        """Things at a side in pixels: uint8 [things, 4, square, square], straight alpha."""
+        square = round(side * _TURNED) if angle else side
+        start, pixels = self._starts[side, angle], len(THINGS) * square * square
+        packed = self._bank[start : start + pixels].view(len(THINGS), square, square)[things]
+        return torch.stack([packed >> bits & 255 for bits in (0, 8, 16, 24)], 1).to(torch.uint8)
 
     def place(self, now: Pose) -> tuple[int, int, int, int]:
         """Side of the sprite, of its square, left and top of that, in pixels."""

@@ -112,16 +112,16 @@ _LEXICON = _lexicon()
 _LONGEST = max(map(len, _LEXICON))
 
 
-def _marks(text: str) -> Iterator[tuple[str, str, int]]:
-    """What the words of a text mean, in their order, and where in the text each phrase ends."""
+def _marks(text: str) -> Iterator[tuple[str, str, int, int]]:
+    """What the words of a text mean, in their order, and where in the text each phrase begins and ends."""
     found = list(_WORD.finditer(text.lower()))
     words = [match[0] for match in found]
     i = 0
     while i < len(words):
         for length in range(min(_LONGEST, len(words) - i), 0, -1):
             if mark := _LEXICON.get(tuple(words[i : i + length])):
+                yield *mark, found[i].start(), found[i + length - 1].end()
                 i += length
-                yield *mark, found[i - 1].end()
                 break
         else:
             i += 1
@@ -130,10 +130,22 @@ def _marks(text: str) -> Iterator[tuple[str, str, int]]:
 def mentions(text: str) -> dict[str, int]:
     """The things that a text names, by canonical name, and where in it each one's first name ends."""
     ends: dict[str, int] = {}
-    for kind, value, end in _marks(text):
+    for kind, value, _, end in _marks(text):
         if kind in ("thing", "things"):
             ends.setdefault(value, end)
     return ends
+
+
+def names_in(text: str, thing: str) -> list[tuple[int, int, bool]]:
+    """Where a text names the thing, by whatever name: begin and end of each, and whether it is a plural."""
+    marks = (mark for mark in _marks(text) if mark[1] == thing and mark[0] in ("thing", "things"))
+    return [(begin, end, kind == "things") for kind, _, begin, end in marks]
+
+
+def meaning(phrase: str) -> str | None:
+    """What kind of word of the playground a phrase is as a whole: "thing", "number", "backdrop" ..., or None."""
+    kind, _ = _LEXICON.get(tuple(_words(phrase)), (None, ""))
+    return kind
 
 
 def parse_caption(text: str) -> Facts | None:
@@ -144,7 +156,7 @@ def parse_caption(text: str) -> Facts | None:
     relation, backdrop = None, None
     of_first = False
     size = place = number = last = None
-    for kind, value, _ in _marks(text):
+    for kind, value, _, _ in _marks(text):
         if kind in ("thing", "things"):
             last = value
             count = int(number) if number is not None else int(kind == "thing")

@@ -117,7 +117,7 @@ def _read(file: Path) -> Iterator[Example]:
                 raise DataError(f"{where}: {what}; each line is one chat") from error
             except _DuplicateError as error:
                 raise DataError(f"{where}: key '{error}' is there twice") from error
-            yield _example(chat, where, file.parent)
+            yield parse_chat(chat, where, file.parent)
 
 
 class _DuplicateError(Exception):
@@ -147,7 +147,8 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _example(chat: Any, where: str, folder: Path) -> Example:
+def parse_chat(chat: Any, where: str, folder: Path) -> Example:
+    """One chat of a data set in `folder`, checked; `where` begins what a DataError says."""
     _keys(chat, ("messages",), _CHAT_KEYS, f"{where}: the chat")
     messages = chat["messages"]
     if not isinstance(messages, list) or not messages:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from anygen.playground.clip import DIRECTIONS, Clip
-from anygen.playground.hearing import sound_caption
+from anygen.playground.hearing import COUNT_WORDS, sound_caption
 from anygen.playground.sound import sound_of
 
 _LEAST, _MOST = 6, 20  # mel bins that a disguised sound is moved by
@@ -19,6 +19,13 @@ _ALONE = ("once", "times", "melody")  # kinds of clips in which one thing sounds
 def disguised(part: dict[str, Any], stream: random.Random) -> dict[str, Any]:
     """The part with a random disguise of its clip; where two things sound, as it is."""
     return part | {"disguise": sample_disguise(stream)} if part["clip"].kind in _ALONE else part
+
+
+def pattern(clip: Clip) -> str:
+    """What the canonical caption of the clip says of how often, how fast and which way: 'three times, fast'."""
+    if clip.kind == "melody":
+        return clip.direction or ""
+    return f"{COUNT_WORDS[len(clip.played)][0]}, {clip.tempo}" if clip.kind == "times" else ""
 
 
 def told_in_disguise(clip: Clip, how: tuple[int, int]) -> str:

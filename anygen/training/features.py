@@ -98,7 +98,8 @@ class FeaturesStage(nn.Module):
             parts = [self._part(sense, split, number) for number in numbers[start : start + 32]]
             shown = {key: value.to(device) for key, value in sense.shown(parts).items()}
             features.append(self.model.encoders[modality](sense.features_of(shown)).bfloat16())
-            rows.append(self.telling.words(list(map(sense.told, parts)), tokens).to(device))
+            unasked = list(map(sense.unasked, parts))
+            rows.append(self.telling.words(list(map(sense.told, parts)), tokens, unasked).to(device))
         return Told(torch.cat(features), torch.cat(rows))
 
     def _part(self, sense: Sense, split: str, number: int) -> Part:

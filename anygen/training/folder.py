@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anygen.error import AnyGenError, DataError
-from anygen.media import MEDIA, Image
+from anygen.media import MEDIA, Image, sounds
 from anygen.model import AnyGenModel
 from anygen.template import IGNORE, Rendered
 from anygen.training.cache import FeatureCache, fingerprint, key_of
@@ -36,12 +37,12 @@ class FolderChats:
         self.chats: list[Rendered] = []
         self.examples: list[Example] = []
         for example in read_chats(source):
-            self._add(example, train)
+            self._add(_heard(example) if "audio" in model.reads else example, train)
         if not self.chats:
             needed = "shows a medium to the assistant" if not self.draws else "has a medium in its answer"
             raise DataError(f"no chat of {source} {needed}: this stage has nothing to learn there")
         self.canvas = model.generator("image").prepare if pictures else None
-        self._features: dict[str, str] = {}  # by path
+        self._features: dict[tuple[str, str], str] = {}  # by modality and path
         self._conditions: dict[tuple[str, str], str] = {}  # by modality and caption
         for modality in model.reads:
             self._encode(modality)
@@ -64,7 +65,7 @@ class FolderChats:
         inputs = [part for chat in chosen for part in chat.inputs]
         outputs = [part for chat in chosen for part in chat.outputs]
         for modality in MEDIA:
-            if shown := [self._features[part["path"]] for part in inputs if part["type"] == modality]:
+            if shown := [self._features[modality, part["path"]] for part in inputs if part["type"] == modality]:
                 batch[f"features_{modality}"] = self.cache.read(shown)
             made = [part for part in outputs if part["type"] == modality]
             if made and self.draws:
@@ -81,7 +82,7 @@ class FolderChats:
             turns = example.messages[: 2 + (example.messages[0]["role"] == "system")]
             asked = self.model.render(turns[:-1], answer=True)
             features = {
-                modality: self.cache.read([self._features[part["path"]] for part in parts])
+                modality: self.cache.read([self._features[modality, part["path"]] for part in parts])
                 for modality in MEDIA
                 if (parts := [part for part in asked.inputs if part["type"] == modality])
             }
@@ -130,7 +131,7 @@ class FolderChats:
             return self.model.encode(modality, [_open(modality, paths[place]) for place in places]).float()
 
         self.cache.fill(keys, make)
-        self._features |= dict(zip(paths, keys, strict=True))
+        self._features |= {(modality, path): key for path, key in zip(paths, keys, strict=True)}
 
     def _condition(self, modality: str) -> None:
         parts = [part for chat in self.chats for part in chat.outputs if part["type"] == modality]
@@ -173,6 +174,19 @@ def _captioned(content: list[dict[str, Any]], where: str) -> list[dict[str, Any]
             part = {**part, "caption": found[-1]["text"].strip()}
         found.append(part)
     return found
+
+
+def _heard(example: Example) -> Example:
+    """The chat with the sound of every film that the user shows after it."""
+    messages = []
+    for message in example.messages:
+        content: list[dict[str, Any]] = []
+        for part in message["content"]:
+            content.append(part)
+            if message["role"] == "user" and part["type"] == "video" and sounds(part["path"]):
+                content.append({"type": "audio", "path": part["path"]})
+        messages.append({**message, "content": content})
+    return replace(example, messages=tuple(messages))
 
 
 def _open(modality: str, path: str) -> Any:

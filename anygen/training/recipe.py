@@ -182,19 +182,24 @@ RECIPES = {
 def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     """A named recipe with `key=value` or `stage.key=value` settings over it; unknown names and keys are errors."""
     if name not in RECIPES:
-        raise RequestError(f"no recipe '{name}'; there are {', '.join(RECIPES)}")
+        raise RequestError(f"no recipe '{name}'; there are {', '.join(RECIPES)}, concept")
     recipe = RECIPES[name]
     for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise RequestError(f"'{setting}' is not key=value")
-        stage, dot, option = key.rpartition(".")
-        if dot and stage not in recipe.fits:
-            raise RequestError(f"no step '{stage}' in '{key}'; there are {', '.join(recipe.fits)}")
-        target: Any = recipe.fits[stage] if dot else recipe
-        changed = _changed(target, option if dot else key, value)
-        recipe = dataclasses.replace(recipe, fits=recipe.fits | {stage: changed}) if dot else changed
+        recipe = changed(recipe, setting)
     return recipe
+
+
+def changed(recipe: Any, setting: str) -> Any:
+    """A recipe with one setting, `key=value` or `stage.key=value`, changed; unknown names and keys are errors."""
+    key, equals, value = setting.partition("=")
+    if not equals:
+        raise RequestError(f"'{setting}' is not key=value")
+    stage, dot, option = key.rpartition(".")
+    if not dot:
+        return _changed(recipe, key, value)
+    if stage not in recipe.fits:
+        raise RequestError(f"no step '{stage}' in '{key}'; there are {', '.join(recipe.fits)}")
+    return dataclasses.replace(recipe, fits=recipe.fits | {stage: _changed(recipe.fits[stage], option, value)})
 
 
 def _changed(target: Any, key: str, value: str) -> Any:

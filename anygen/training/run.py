@@ -1,24 +1,19 @@
 """Runs of recipes: what `anygen train` does, step by step, from an empty folder to a finished model folder."""
 
-import dataclasses
-import json
 import random
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
-from anygen.error import DataError, RequestError
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.loop import fit
 from anygen.training.recipe import Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
+from anygen.training.steps import Steps
 
-DONE = "done.json"
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
 PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio", "video": "imagebind-video"}
 """The encoders' folders in a model."""
@@ -47,13 +42,14 @@ def _captions(modality: str, count: int) -> list[str]:
     return [sound_caption(clip) for clip in clips_of(0, count, 99)]
 
 
-class Run:
-    """One recipe in one output folder: `steps` in order, each with its own folder, skipped when it is done."""
+class Run(Steps):
+    """A recipe's steps from nothing to a model folder, or from a finished model on."""
+
+    recipe: Recipe
 
     def __init__(self, recipe: Recipe, output: Path) -> None:
-        self.recipe, self.output = recipe, output
-        self.overall: Overall | None = None
-        self.steps: dict[str, Callable[[Path], bool]] = {
+        super().__init__(recipe, output)
+        self.steps = {
             "tokenizer": self._tokenizer,
             "llm": self._llm,
             "image-encoder": self._image_encoder,
@@ -75,37 +71,6 @@ class Run:
         if recipe.start:
             self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
 
-    def folder(self, step: str) -> Path:
-        return self.output / step
-
-    def done(self, step: str) -> bool:
-        return (self.folder(step) / DONE).exists()
-
-    def need(self, step: str) -> Path:
-        """The folder of a finished earlier step."""
-        if not self.done(step):
-            raise DataError(f"step '{step}' is not finished in {self.output}; train it first (--stage {step})")
-        return self.folder(step)
-
-    def start(self, only: str | None, resume: bool) -> bool:
-        """Runs all steps, or one. Finished ones are skipped, a started one needs `resume`. True when none is left."""
-        if only is not None and only not in self.steps:
-            raise RequestError(f"no stage '{only}'; there are {', '.join(self.steps)}")
-        for step, run in self.steps.items():
-            if only not in (None, step) or self.done(step):
-                continue
-            folder = self.folder(step)
-            if not resume and (folder / "checkpoint.safetensors").exists():
-                raise DataError(f"{folder} holds a started run; go on with --resume, or use another --output")
-            torch.manual_seed(self.recipe.seed)  # initial weights
-            started = time.time()
-            if not run(folder):
-                return False
-            (folder / DONE).write_text(json.dumps({"step": step, "seconds": round(time.time() - started, 1)}) + "\n")
-            if self.overall:
-                self.overall.finish(step)
-        return True
-
     def say_how_long(self) -> None:
         """Says how long each step takes on this machine, and from now on how far all of them are."""
         tell = lambda step: print(f"rehearsing {step}", file=sys.stderr)  # noqa: E731
@@ -116,11 +81,6 @@ class Run:
         from transformers import PreTrainedTokenizerFast
 
         return PreTrainedTokenizerFast.from_pretrained(self.need("tokenizer"))
-
-    def _fit(self, stage: Any, folder: Path, step: str) -> bool:
-        options = dataclasses.replace(self.recipe.fits[step], seed=self.recipe.seed)
-        overall = self.overall
-        return fit(stage, options, folder, tell=(lambda share: overall.show(step, share)) if overall else None)
 
     def _tokenizer(self, folder: Path) -> bool:
         from anygen.training.tokenizer import corpus, train_tokenizer

@@ -20,7 +20,7 @@ from anygen.playground.projection import Projection
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, INDEX, THINGS
-from anygen.training.disguise import disguise, disguised, told_in_disguise
+from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
 from anygen.training.footage import canvas_for, evenly, screened, things_of, tubelet_cover
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -29,7 +29,8 @@ Part = dict[str, Any]
 
 WORDS = (*(thing.name for thing in THINGS), *BACKDROPS)
 """What a feature may stand for."""
-_DISGUISED = 0.25  # share of varied sounds that are in disguise
+_DISGUISED = 0.4  # share of varied sounds that are in disguise
+_UNASKED = 0.8  # share of the others of which a pattern is not asked
 
 
 class Sense(Protocol):
@@ -54,6 +55,10 @@ class Sense(Protocol):
 
     def told(self, part: Part) -> str:
         """The caption that the part itself decides."""
+        ...
+
+    def unasked(self, part: Part) -> str:
+        """The words of that caption that are not asked for, because the part would be known by heart; mostly none."""
         ...
 
     def shown(self, parts: list[Part]) -> Batch:
@@ -101,6 +106,9 @@ class Sight:
     def told(self, part: Part) -> str:
         return told_of(part)
 
+    def unasked(self, part: Part) -> str:
+        return ""
+
     def shown(self, parts: list[Part]) -> Batch:
         scenes = [part["scene"] for part in parts]
         layers, ground = self.compositor.orders(scenes)
@@ -139,10 +147,16 @@ class Hearing:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def varied(self, part: Part, stream: random.Random) -> Part:
-        return disguised(part, stream) if stream.random() < _DISGUISED else part
+        """Some sounds in disguise. Of others it is rarely asked how often and which way: some only ever go one way."""
+        if stream.random() < _DISGUISED:
+            return disguised(part, stream)
+        return part | ({"unasked": pattern(part["clip"])} if stream.random() < _UNASKED else {})
 
     def told(self, part: Part) -> str:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
+
+    def unasked(self, part: Part) -> str:
+        return part.get("unasked", "")
 
     def shown(self, parts: list[Part]) -> Batch:
         clips = [part["clip"] for part in parts]
@@ -192,6 +206,9 @@ class Watching:
 
     def told(self, part: Part) -> str:
         return told_of(part)
+
+    def unasked(self, part: Part) -> str:
+        return ""
 
     def shown(self, parts: list[Part]) -> Batch:
         films = [part["film"] for part in parts]

@@ -28,10 +28,20 @@ class Telling(nn.Module):
         self.rest = encode(tokenizer, ".")[-1]
         self.register_buffer("table", table.detach().float().clone(), persistent=False)
 
-    def words(self, captions: Sequence[str], tokens: int) -> Tensor:
-        """Captions as what is to be said of them: token ids [captions, tokens]."""
-        rows = [encode(self.tokenizer, f"[{caption}]") for caption in captions]
-        return torch.tensor([(ids + [self.rest] * tokens)[:tokens] for ids in rows])
+    def words(self, captions: Sequence[str], tokens: int, unasked: Sequence[str] = ()) -> Tensor:
+        """Captions as what is to be said of them: token ids [captions, tokens].
+
+        `unasked` names for each caption the words of it that count for nothing, IGNORE; an empty text for none.
+        """
+        rows = []
+        for caption, left_out in zip(captions, unasked or [""] * len(captions), strict=True):
+            ids = encode(self.tokenizer, f"[{caption}]")
+            before, found, _ = f"[{caption}]".partition(f" {left_out}") if left_out else ("", "", "")
+            if found:
+                first, last = (len(encode(self.tokenizer, text)) for text in (before, before + found))
+                ids[first:last] = [IGNORE] * (last - first)
+            rows.append((ids + [self.rest] * tokens)[:tokens])
+        return torch.tensor(rows)
 
     def near(self, projected: Tensor) -> Tensor:
         """Cosines of projected tokens [n, tokens, width] to all embeddings: [n, tokens, vocabulary]."""

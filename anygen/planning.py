@@ -1,0 +1,419 @@
+"""Planning: what a model takes in memory and time, by configs and file headers, before anything is fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from anygen import catalog, meter
+from anygen.error import ModelError, RequestError
+from anygen.folder import ModelConfig
+from anygen.hardware import Device
+from anygen.meta import build, build_llm, networks
+from anygen.meter import Cost
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
+from anygen.projectors import build as build_projector
+from anygen.weights import quiet, read_config, weights_file
+
+PROMPT, ANSWER = 512, 128  # tokens that a request and its text are planned with
+CONFIGS = Path(__file__).parent / "presets"
+FROM_CONFIG = ("UNet2DConditionModel", "UNet3DConditionModel", "UNetMotionModel")  # these know their latents' sizes
+FRAMES = 16  # of a video whose config says no number
+APART = {"WanTransformer3DModel"}  # pipelines of these run guidance's two sides one after the other
+DENOISERS, DECODERS = ("unet", "transformer"), ("vae",)
+HALF = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+SIZES = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; any other is one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """What one part takes once it is loaded."""
+
+    parameters: int
+    bytes: int
+    dtype: str
+    tensors: int
+
+    def __add__(self, other: Part) -> Part:
+        if not self.tensors or not other.tensors:
+            return self if self.tensors else other
+        dtype = self.dtype if self.dtype == other.dtype else "mixed"
+        return Part(
+            parameters=self.parameters + other.parameters,
+            bytes=self.bytes + other.bytes,
+            dtype=dtype,
+            tensors=self.tensors + other.tensors,
+        )
+
+
+NOTHING = Part(parameters=0, bytes=0, dtype="", tensors=0)
+
+
+@dataclass(slots=True)
+class Stage:
+    """Parts that are needed at the same time, and what a run of them costs: `seconds` are filled in for a device."""
+
+    parts: list[str]
+    peak_bytes: int = 0
+    works: list[tuple[int, Cost, int]] = field(default_factory=list)  # how often, what, bytes of weights it reads
+
+
+@dataclass(slots=True)
+class Plan:
+    """All parts by name, and the stages of an answer: "read", "text", and one per medium that is made."""
+
+    model: str
+    parts: dict[str, Part] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    cache_bytes: int = 0  # of the LLM's keys and values
+    left_out: dict[str, str] = field(default_factory=dict)
+    unmeasured: list[str] = field(default_factory=list)  # parts of which only the weights are known
+
+    def describe(self, device: Device) -> dict[str, Any]:
+        """The figures as `anygen plan --json` prints them. Bytes are bytes, `seconds` estimates for `device`."""
+        weights = sum(part.bytes for part in self.parts.values())
+        most = max((stage.peak_bytes for stage in self.stages.values()), default=0)
+        resident = weights + self.cache_bytes + most
+        offloaded = max(
+            sum(self.parts[name].bytes for name in stage.parts)
+            + stage.peak_bytes
+            + (self.cache_bytes if name == "text" else 0)
+            for name, stage in self.stages.items()
+        )
+        return {
+            "model": self.model,
+            "device": device.name,
+            "parts": {
+                name: {"parameters": p.parameters, "bytes": p.bytes, "dtype": p.dtype, "tensors": p.tensors}
+                for name, p in self.parts.items()
+            },
+            "weights_bytes": weights,
+            "peak_bytes": resident,
+            "peak_bytes_offloaded": offloaded,
+            "activation_bytes": {name: stage.peak_bytes for name, stage in self.stages.items()},
+            "cache_bytes": self.cache_bytes,
+            "seconds": {name: round(_seconds(stage, device), 3) for name, stage in self.stages.items() if stage.works},
+            "device_bytes": device.bytes,
+            "fits": resident <= device.bytes,
+            "fits_offloaded": offloaded <= device.bytes,
+            "left_out": self.left_out,
+            "unmeasured": self.unmeasured,
+        }
+
+
+def _seconds(stage: Stage, device: Device) -> float:
+    """Each kernel waits for arithmetic, for weights, or for its own start."""
+    return sum(
+        times * max(cost.flops / device.flops, weights / device.bandwidth, cost.kernels * device.kernel)
+        for times, cost, weights in stage.works
+    )
+
+
+def plan(model: str | None, device: Device, dtype: str | None = None) -> Plan:
+    """Plan a preset by the configs that come with the package, or a model folder by its own configs and file headers.
+
+    `dtype` is what weights are loaded in; None is float32 on a CPU and the model's own precision elsewhere.
+    """
+    if dtype is not None and dtype not in ("float32", "bfloat16", "float16"):
+        raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+    wanted = getattr(torch, dtype) if dtype else torch.float32 if device.type == "cpu" else None
+    preset = catalog.PRESETS.get(model or "nano")
+    if preset is not None and not (preset.folder / "anygen.json").is_file():
+        return _of_preset(preset, wanted)
+    return _of_folder(catalog.find(model), wanted)
+
+
+# --- counting
+
+
+def counted(module: nn.Module, dtype: torch.dtype | None) -> Part:
+    """A network on meta, its floating-point tensors in `dtype`; None keeps what they are."""
+    seen: dict[int, Any] = {id(tensor): tensor for tensor in module.state_dict(keep_vars=True).values()}
+    widths = [t.numel() * ((dtype or t.dtype).itemsize if t.is_floating_point() else t.itemsize) for t in seen.values()]
+    parameters = sum(tensor.numel() for tensor in module.parameters())
+    first = dtype or next(module.parameters()).dtype
+    return Part(parameters=parameters, bytes=sum(widths), dtype=_said(first), tensors=len(seen))
+
+
+def stored(file: Path, dtype: torch.dtype | None) -> Part:
+    """The tensors of a safetensors file, or of all shards of an index, as they are once loaded, by their headers."""
+    from safetensors import SafetensorError, safe_open
+
+    if file.name.endswith(".index.json"):
+        shards = sorted(set(read_config(file)["weight_map"].values()))
+        return sum((stored(file.parent / shard, dtype) for shard in shards), NOTHING)
+    if not file.is_file():
+        raise ModelError(f"{file} is missing")
+    total, kinds, count, size = 0, set(), 0, 0
+    try:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():
+                about = tensors.get_slice(name)
+                number, kind = torch.Size(about.get_shape()).numel(), about.get_dtype()
+                floating = HALF.get(kind)
+                count, total = count + 1, total + number
+                size += number * ((dtype or floating).itemsize if floating else SIZES.get(kind, 1))
+                kinds |= {dtype or floating} if floating else set()
+    except SafetensorError as error:
+        raise ModelError(f"{file} is truncated or not a safetensors file: {error}") from None
+    said = _said(kinds.pop()) if len(kinds) == 1 else "mixed"
+    return Part(parameters=total, bytes=size, dtype=said, tensors=count)
+
+
+def _said(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+# --- a model folder
+
+
+def _of_folder(folder: Path, dtype: torch.dtype | None) -> Plan:
+    config = ModelConfig.read(folder / "anygen.json")
+    made = Plan(model=config.name)
+    place = _local(folder, config.llm)
+    made.parts["llm"] = stored(weights_file(place), dtype)
+    _add_llm(made, build_llm(place), dtype or _precision(made.parts["llm"]))
+    reading = []
+    for modality in config.encoders:
+        where = config.encoder(modality).path
+        if where.startswith(("catalog:", "hub:")):
+            held = _known(where)
+            name = f"encoders.{held}"
+            if name not in made.parts:
+                made.parts[name] = _from_config(held, dtype)[0]
+        else:
+            name = f"encoders.{modality}"
+            made.parts[name] = stored(_local(folder, where) / "model.safetensors", dtype)
+        reading.append(name)
+    for side in ("input_projectors", "output_projectors"):
+        if read_config(folder / side / "config.json"):
+            made.parts[side] = stored(folder / side / "model.safetensors", dtype)
+    made.stages["read"] = Stage(parts=[*dict.fromkeys(reading), *_present(made, "input_projectors")])
+    for modality, options in config.generators.items():
+        if options.path.startswith(("catalog:", "hub:")):
+            _add_known(made, modality, _known(options.path), dtype, options.steps)
+            continue
+        place = _local(folder, options.path)
+        modules = networks(place)
+        for name in modules:
+            stem = next(
+                (s for s in ("diffusion_pytorch_model", "model") if weights_file(place / name, s).is_file()), None
+            )
+            if stem is None:
+                raise ModelError(f"{place / name} holds no safetensors file")
+            made.parts[f"generators.{modality}.{name}"] = stored(weights_file(place / name, stem), dtype)
+        outward = read_config(folder / "output_projectors" / "config.json").get(modality)
+        if outward is not None:
+            condition = (outward["length"], outward["width_out"])
+            run = _run(modules, condition, options.steps, options.guidance > 1)
+            first = made.parts[f"generators.{modality}.{next(iter(modules))}"]
+            _add_generator(made, modality, modules, run, dtype or _precision(first))
+    return made
+
+
+def _present(made: Plan, name: str) -> list[str]:
+    return [name] if name in made.parts else []
+
+
+def _precision(part: Part) -> torch.dtype:
+    found = getattr(torch, part.dtype, None)
+    return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _local(folder: Path, where: str) -> Path:
+    """The folder of a part that is here; one from the hub is not fetched."""
+    if where.startswith(("hub:", "catalog:")):
+        raise ModelError(f"{where} is not in {folder}: fetch it and name its folder in anygen.json to plan with it")
+    return folder / where
+
+
+def _known(where: str) -> str:
+    """The catalog's name of a part that a model folder names."""
+    name = where.partition(":")[2].partition("@")[0]
+    for part in catalog.PARTS.values():
+        if name in (part.name, part.source):
+            return part.name
+    raise ModelError(
+        f"{where} is not in the catalog, and nothing is fetched to plan: it knows {', '.join(catalog.PARTS)}"
+    )
+
+
+def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, guided: bool) -> dict[str, Any]:
+    """Sizes of a run of a pipeline, from the configs of its networks: as `presets/*.json` say them.
+
+    Empty where they do not say: of such a pipeline only the weights are planned.
+    """
+    net = next((modules[name] for name in DENOISERS if name in modules), None)
+    if net is None or type(net).__name__ not in FROM_CONFIG:
+        return {}
+    side = getattr(net.config, "sample_size", None) or 32
+    height, width = side if isinstance(side, list | tuple) else (side, side)
+    if "vocoder" in modules:  # time x bins
+        width = modules["vocoder"].config.model_in_dim // 2 ** (len(modules["vae"].config.block_out_channels) - 1)
+    latents = [net.config.in_channels, height, width]
+    if type(net).__name__ != "UNet2DConditionModel":
+        latents.insert(1, FRAMES)
+    return {"latents": latents, "condition": condition, "steps": steps, "guided": guided}
+
+
+# --- a preset
+
+
+def _of_preset(preset: catalog.Preset, dtype: torch.dtype | None) -> Plan:
+    made = Plan(model=preset.name)
+    reading: list[str] = []
+    width = 0
+    for name in preset.parts:
+        kind = catalog.PARTS[name].kind
+        if kind == "llm":
+            total, modules, _ = _from_config(name, dtype)
+            made.parts["llm"] = total
+            width = modules["llm"].config.hidden_size
+            _add_llm(made, modules["llm"], _precision(total))
+        elif kind == "encoders":
+            made.parts[f"encoders.{name}"] = _from_config(name, dtype)[0]
+            reading.append(f"encoders.{name}")
+    described = _read(preset.name)
+    for side, table in (("input_projectors", INPUT_PROJECTORS), ("output_projectors", OUTPUT_PROJECTORS)):
+        ends = {"width_out" if side == "input_projectors" else "width_in": width}
+        with torch.device("meta"):
+            modules = nn.ModuleDict(
+                {m: build_projector(table, {**values, **ends}, preset.name) for m, values in described[side].items()}
+            )
+        made.parts[side] = counted(modules, dtype or _precision(made.parts["llm"]))
+    made.stages["read"] = Stage(parts=[*reading, "input_projectors"])
+    for name in preset.parts:
+        if catalog.PARTS[name].kind in ("image", "audio", "video"):
+            _add_known(made, catalog.PARTS[name].kind, name, dtype)
+    return made
+
+
+def _read(name: str) -> dict[str, Any]:
+    return json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _from_config(name: str, dtype: torch.dtype | None) -> tuple[Part, dict[str, Any], dict[str, Any]]:
+    """A part of the catalog, from its config in this package: its sum, its networks on meta, and its description."""
+    described = _read(name)
+    usual = dtype or getattr(torch, described["dtype"])
+    if count := described.get("counted"):
+        size = count["parameters"] * usual.itemsize
+        return Part(**count, bytes=size, dtype=_said(usual)), {}, described
+    modules = {
+        key: build(net["library"], net["class"], net["config"], f"{name}.json")
+        for key, net in described["networks"].items()
+    }
+    parts = (counted(m, _of(described, key, usual)) for key, m in modules.items())
+    return sum(parts, NOTHING), modules, described
+
+
+def _of(described: Mapping[str, Any], key: str, dtype: torch.dtype) -> torch.dtype:
+    """The precision of one network: some keep their autoencoder in float32 whatever the rest is in."""
+    return torch.float32 if key in described.get("float32", ()) else dtype
+
+
+def _add_known(made: Plan, modality: str, name: str, dtype: torch.dtype | None, steps: int | None = None) -> None:
+    total, modules, described = _from_config(name, dtype)
+    usual = dtype or getattr(torch, described["dtype"])
+    for key, module in modules.items():
+        made.parts[f"generators.{modality}.{key}"] = counted(module, _of(described, key, usual))
+    made.left_out |= {f"generators.{modality}.{key}": why for key, why in described.get("left_out", {}).items()}
+    run = {**described["run"], **({} if steps is None else {"steps": steps})}
+    _add_generator(made, modality, modules, run, usual, described)
+
+
+# --- stages
+
+
+def _add_llm(made: Plan, llm: Any, dtype: torch.dtype) -> None:
+    """A prompt in one pass, with all its hidden states, and then the text, token by token."""
+    config = llm.config
+    with quiet(*_logs()):
+        llm.to(dtype)
+
+    def once(tokens: int) -> Cost:
+        given = meter.empty(1, tokens, config.hidden_size, dtype=dtype)
+        mask = meter.empty(1, 1, tokens, tokens, dtype=torch.bool)  # given whole: making one looks at numbers
+        options = {"use_cache": False, "output_hidden_states": True, "logits_to_keep": 1}
+        return meter.measure(lambda: llm(inputs_embeds=given, attention_mask=mask, **options))
+
+    prompt, token = once(PROMPT), once(1)
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    made.cache_bytes = 2 * config.num_hidden_layers * heads * width * (PROMPT + ANSWER) * dtype.itemsize
+    weights = made.parts["llm"].bytes
+    made.stages["text"] = Stage(
+        parts=["llm"], peak_bytes=prompt.peak_bytes, works=[(1, prompt, weights), (ANSWER, token, weights)]
+    )
+
+
+def _add_generator(
+    made: Plan,
+    modality: str,
+    modules: Mapping[str, Any],
+    run: Mapping[str, Any],
+    dtype: torch.dtype,
+    described: Mapping[str, Any] | None = None,
+) -> None:
+    """One medium: all its steps, with guidance where it is usual, and its decoder."""
+    names = [f"generators.{modality}.{key}" for key in modules]
+    stage = Stage(parts=[*names, *_present(made, "output_projectors")])
+    for key, module in modules.items():
+        if key not in (*DENOISERS, *DECODERS):
+            continue
+        kind = type(module).__name__
+        if not run or (key in DENOISERS and kind not in meter.DENOISERS):
+            made.unmeasured.append(f"generators.{modality}.{key}")
+            continue
+        with quiet(*_logs()):
+            module.to(_of(described or {}, key, dtype))
+        weights = made.parts[f"generators.{modality}.{key}"].bytes
+        if key in DECODERS:
+            cost, times = meter.measure(meter.decode(kind, module, run)), 1
+        else:
+            sides = 2 if run["guided"] else 1
+            apart = kind in APART
+            cost = meter.measure(meter.forward(kind, module, run, 1 if apart else sides))
+            times = run["steps"] * (sides if apart else 1)
+        stage.works.append((times, cost, weights))
+        stage.peak_bytes = max(stage.peak_bytes, cost.peak_bytes)
+    made.stages[modality] = stage
+
+
+def _logs() -> Iterable[Any]:
+    from anygen.generators.diffusion import logs
+
+    return logs()
+
+
+def table(told: Mapping[str, Any]) -> str:
+    """A plan for a terminal."""
+    lines = [f"{told['model']} on {told['device']}"]
+    for name, part in told["parts"].items():
+        lines.append(f"  {name:34} {_count(part['parameters']):>8} {_size(part['bytes']):>10}  {part['dtype']}")
+    for name, why in told["left_out"].items():
+        lines.append(f"  {name:34} {'':8} {'not loaded':>10}  {why}")
+    for name in told["unmeasured"]:
+        lines.append(f"  {name}: its activations and its time are not in the figures below")
+    lines.append(f"  all weights                        {'':8} {_size(told['weights_bytes']):>10}")
+    for key, what in (("peak_bytes", "peak, all resident"), ("peak_bytes_offloaded", "peak, one stage at a time")):
+        fits = told["fits" if key == "peak_bytes" else "fits_offloaded"]
+        room = f"{'fits' if fits else 'does not fit'} {_size(told['device_bytes'])}"
+        lines.append(f"  {what:34} {'':8} {_size(told[key]):>10}  {room}")
+    said = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in told["seconds"].items())
+    lines.append(f"  expected, roughly: {said} ({PROMPT} tokens asked, {ANSWER} answered; media at their usual size)")
+    return "\n".join(lines)
+
+
+def _count(number: int) -> str:
+    return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.1f} M"
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
