@@ -1,6 +1,7 @@
 """Training of the video parts: it starts from the image parts, what is shared stays as it was, what it leaves opens."""
 
 import copy
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from anygen.playground.things import INDEX
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.testing import tiny_tokenizer
 from anygen.training.alignment import STAGE_3, AlignmentStage
+from anygen.training.features import FeaturesStage
 from anygen.training.footage import evenly, film_cover, moves_of, things_of
 from anygen.training.image_generator import GeneratorSizes, build_pipeline, build_text_encoder, build_unet
 from anygen.training.image_vae import build_vae
@@ -309,6 +311,18 @@ def test_watching_shows_what_the_encoder_would_prepare(tiny_film: Path) -> None:
     assert pool_cover(cover, model.input_projectors["video"]).shape == (4, LAYERS + 1, model.tokens["video"])
     media = sense.media_of(sense.made(parts))
     assert model.generator("video").encode(media).shape[:3] == (4, 4, 4)
+
+
+def test_a_pool_of_films_is_renewed_more_slowly(tiny_film: Path) -> None:
+    stage = FeaturesStage("stage1", AnyGenModel.load(tiny_film), pool=8, fresh=4).train()
+    held = []
+    for step in range(3):
+        losses = stage(stage.prepare(step, 2, 0), torch.Generator())
+        assert {"token_image", "token_video"} <= set(losses)
+        held.append({modality: pool.features.clone() for modality, pool in stage.pool.items()})
+    for modality, count in (("image", 4), ("video", 1)):
+        for one, two in itertools.pairwise(held):
+            assert int((one[modality] != two[modality]).flatten(1).any(1).sum()) == count
 
 
 def test_tuning_leaves_both_frozen_sides_alone(tiny_film: Path, tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ class FeaturesStage(nn.Module):
     """Trains the input projectors to say a medium's caption in the language model's own embeddings, token by token.
 
     The losses are those of `Telling`. Encoders fill a pool of `pool` media per modality once; then `fresh` new media
-    take the places of the oldest in every step, so that each is seen a few times and none is learnt by heart.
+    take the places of the oldest in every step (fewer of those that cost more to encode), so that each is seen a few
+    times and none is learnt by heart.
     """
 
     short = True
@@ -76,15 +77,15 @@ class FeaturesStage(nn.Module):
 
     def renew(self, step: int) -> None:
         """Puts the step's new media into the pool, or fills it with those that it holds at this step."""
-        if not self.pool:
-            numbers = pooled(self.pool_size, self.fresh, step)
-            self.pool = {modality: self.told(modality, "train", numbers) for modality in self.senses}
-        elif self.fresh:
-            last = self.pool_size + step * self.fresh
-            numbers = list(range(last - self.fresh, last))
-            rows = torch.tensor([number % self.pool_size for number in numbers], device=self.model.device)
-            for modality, pool in self.pool.items():
-                new = self.told(modality, "train", numbers)
+        for modality, sense in self.senses.items():
+            fresh = self.fresh and max(1, self.fresh // sense.cost)
+            last = self.pool_size + step * fresh
+            if modality not in self.pool:
+                self.pool[modality] = self.told(modality, "train", pooled(self.pool_size, fresh, step))
+            elif fresh:
+                new = self.told(modality, "train", range(last - fresh, last))
+                rows = torch.arange(last - fresh, last, device=self.model.device) % self.pool_size
+                pool = self.pool[modality]
                 pool.features[rows], pool.ids[rows] = new.features, new.ids
 
     @torch.no_grad()

@@ -1,5 +1,7 @@
 """Films as tensors: their frames at any size, who is in them and how they move, and which cells they cover."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,7 +16,7 @@ from anygen.training.image_vae import to_pixels
 
 def canvas_for(side: int) -> int:
     """The canvas from which `screened` makes films of `side` pixels."""
-    return side if side % 64 == 0 else 64
+    return math.lcm(side, 64)  # films are drawn in 64ths
 
 
 def screened(projection: Projection, layers: Tensor, grounds: Tensor, side: int) -> Tensor:
@@ -50,7 +52,8 @@ def moves_of(films: list[Film]) -> Tensor:
 def film_cover(layers: Tensor, size: int, cells: int) -> Tensor:
     """Which of `cells` x `cells` cells have their centre under a sprite: bool [films, FRAMES, LAYERS, cells * cells].
 
-    `layers` are those of `Projection.orders` on a canvas of `size` pixels; what is not there covers nothing.
+    `layers` are those of `Projection.orders` on a canvas of `size` pixels; what is not there covers nothing, and what
+    is turned covers its square.
     """
     centre = (torch.arange(cells, device=layers.device) + 0.5) * (size / cells)
     square, left, top = (part[..., None] for part in layers.unbind(-1)[1:])  # each [films, FRAMES, LAYERS, 1]

@@ -37,6 +37,7 @@ class Sense(Protocol):
     """One modality's side of the playground, at the sizes of a model's encoder and generator."""
 
     modality: ClassVar[str]
+    cost: ClassVar[int]  # of encoding one of its media, in pictures
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None: ...
 
@@ -86,6 +87,7 @@ class Sight:
     """Pictures: scenes through the compositor."""
 
     modality: ClassVar[str] = "image"
+    cost: ClassVar[int] = 1
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         self.side = model.encoders["image"].config.side
@@ -133,6 +135,7 @@ class Hearing:
     """Sounds: clips through the mixer."""
 
     modality: ClassVar[str] = "audio"
+    cost: ClassVar[int] = 1
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         self.mixer = Mixer()
@@ -182,6 +185,7 @@ class Watching:
     """Films: actors through the projection."""
 
     modality: ClassVar[str] = "video"
+    cost: ClassVar[int] = 16
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         encoder = model.encoders["video"]

@@ -40,6 +40,9 @@ def build_motion_unet(unet: Any, heads: int = 4) -> Any:
     the image generator makes of it."""
     from diffusers import MotionAdapter, UNetMotionModel
 
+    from anygen.generators.diffusion import logs
+    from anygen.weights import quiet
+
     adapter = MotionAdapter(
         block_out_channels=unet.config.block_out_channels,
         motion_layers_per_block=unet.config.layers_per_block,
@@ -50,7 +53,8 @@ def build_motion_unet(unet: Any, heads: int = 4) -> Any:
     for name, parameter in adapter.named_parameters():
         if ".proj_out." in name:
             nn.init.zeros_(parameter)
-    return UNetMotionModel.from_unet2d(unet, adapter)
+    with quiet(*logs()):
+        return UNetMotionModel.from_unet2d(unet, adapter)
 
 
 def build_video_pipeline(vae: Any, unet: Any, text_encoder: Any, tokenizer: Any) -> Any:
