@@ -204,7 +204,12 @@ def test_states_are_taken_where_the_config_says(
     assert engine.writes == ("text", "image", "audio", "video")
     seen: list[torch.Tensor] = []
     original = engine._condition
-    monkeypatch.setattr(engine, "_condition", lambda m, hidden: seen.append(hidden[0]) or original(m, hidden))
+
+    def watch(modality: str, hidden: torch.Tensor) -> torch.Tensor:
+        seen.append(hidden[0])
+        return original(modality, hidden)
+
+    monkeypatch.setattr(engine, "_condition", watch)
     chat = engine.chat(seed=1)
     reply = chat.send("A cat", to=["text", "image"], max_new_tokens=9, steps=1)
     assert sorted({part.type for part in reply}) == ["image", "text"]
