@@ -19,12 +19,12 @@ from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat, clips_of, scenes_of
 from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import BAKED, Compositor
-from anygen.playground.concept import Concept, is_own_heldout, own_chat, own_parts, own_tasks, plainly
+from anygen.playground.concept import Concept, is_own_heldout, own_chat, own_parts, own_tasks, plainly, with_rival
 from anygen.playground.concept_folder import concepts_of, load_concept, save_concept
-from anygen.playground.dialogue import MIXTURE, in_words
+from anygen.playground.dialogue import MIXTURE, in_words, sample_chat
 from anygen.playground.mixer import Mixer
 from anygen.playground.noun import Noun, rename
-from anygen.playground.reading import mentions, plain
+from anygen.playground.reading import answer_right, mentions, plain
 from anygen.playground.scene import Placed, Scene, sample_scene
 from anygen.playground.sound import CLIP, EVENT, RATE
 from anygen.projectors import ResamplerConfig, ResamplerProjector
@@ -89,8 +89,7 @@ def test_chats_with_a_concept_say_what_they_show(task: str) -> None:
         chat = own_chat(own, stream, task)
         said = " ".join(texts(in_words(chat)))
         assert "zorbel" in said
-        media = [*scenes_of(chat), *clips_of(chat)]
-        assert not any(is_own_heldout(m) for m in media if "zorbel" in str(m))
+        assert not any(map(is_own_heldout, (*scenes_of(chat), *clips_of(chat))))
         for message in chat.messages:
             for part in message["content"]:
                 if part["type"] == "image":
@@ -116,6 +115,25 @@ def test_held_out_scenes_are_those_of_its_own_name() -> None:
         for _ in range(4):
             scene = own_chat(own, stream, "draw", split).facts["target"]
             assert is_own_heldout(scene) == (split == "heldout")
+
+
+def test_what_it_could_be_mistaken_for_stands_beside_it_and_without_it() -> None:
+    own, stream = concept("my tower"), random.Random(3)
+    assert own.rivals == ("robot", "tower") and concept("my grapes").rivals == ("robot",)
+    shown = [{p.thing for p in plainly(own_parts_of(own, stream)).things} for _ in range(60)]
+    assert all("my tower" in names for names in shown)
+    assert 3 < sum(bool(names & {"robot", "tower"}) for names in shown) < 40
+    chats = [sample_chat(stream, "caption") for _ in range(20)]
+    swapped = [with_rival(own, stream, chat, 1.0) for chat in chats]
+    there = [scenes_of(chat)[0] for chat in swapped if {"robot", "tower"} & set(mentions(texts(chat)[1]))]
+    assert len(there) > 10 and not any(map(is_own_heldout, there))
+    assert all(answer_right(texts(chat)[1], {"scene": scenes_of(chat)[0]}) for chat in swapped)
+
+
+def own_parts_of(own: Concept, stream: random.Random) -> Scene:
+    while True:
+        if parts := own_parts(own, stream, [sample_scene(stream, "pair")]):
+            return parts[0]["scene"]
 
 
 def test_slips_leave_what_is_mine_mine() -> None:

@@ -26,7 +26,7 @@ from anygen.training.cutout import cut_outs, events
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import FitOptions
 from anygen.training.recipe import changed
-from anygen.training.steps import Steps
+from anygen.training.steps import DONE, Steps
 
 _WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*'?")
 _WORDS, _LETTERS, _PIECES = 4, 32, 12  # that a name has at most
@@ -124,7 +124,8 @@ class ConceptRun(Steps):
         images: Path | None,
         sounds: Path | None,
     ) -> None:
-        heard = sounds is not None or any((output / "run" / "concept").glob("sound-*.flac"))
+        kept = output / "run" / "concept"
+        heard = any(kept.glob("sound-*.flac")) if (kept / DONE).exists() else sounds is not None
         phases = ["drawing", *(["sounding"] if heard else []), "alignment"]
         super().__init__(recipe.timed(phases), output / "run")
         self.model_folder, self.origin, self.images, self.sounds = output, start, images, sounds
@@ -303,7 +304,7 @@ def train_concept(
     if (folder / "anygen.json").exists() and not begun:
         raise RequestError(f"{folder} is a model already, and would be overwritten; use another --output")
     kept = folder / "run" / "concept"
-    if (kept / "done.json").exists() and load_concept(kept).name != recipe.name:
+    if (kept / DONE).exists() and load_concept(kept).name != recipe.name:
         raise RequestError(
             f"{folder} is a run of {load_concept(kept).name!r}; use another --output for {recipe.name!r}"
         )
