@@ -59,9 +59,9 @@ class ConceptRecipe:
     seed: int = 0
     fits: dict[str, FitOptions] = field(
         default_factory=lambda: {
-            "drawing": _phase(32, 1.5e-3),
-            "sounding": _phase(16, 1.5e-3),
-            "alignment": _phase(6, 1e-3),
+            "drawing": _phase(32, 1e-3),
+            "sounding": _phase(16, 1e-3),
+            "alignment": _phase(6, 7e-4),
         }
     )
 
