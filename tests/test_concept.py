@@ -2,6 +2,7 @@
 
 import json
 import random
+import runpy
 import wave
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import T2IAdapter
 from PIL import Image, ImageDraw
 
 import anygen
@@ -35,6 +37,7 @@ from anygen.training.concept_drawing import DrawingStage
 from anygen.training.concept_run import ConceptRecipe, checked_name, train_concept
 from anygen.training.concept_sounding import SoundingStage
 from anygen.training.cutout import cut_out, cut_outs, event, events, foreground
+from anygen.training.image_generator import build_pipeline
 from anygen.training.loop import FitOptions, fit
 
 
@@ -348,6 +351,34 @@ def test_what_is_kept_holds_the_text_encoder() -> None:
     assert float(losses["keep"].detach()) > 1e-3  # it has moved, and is pulled back
     batch["others"][:] = False
     assert "keep" not in stage(batch, torch.Generator().manual_seed(0))
+
+
+def test_edits_are_drawn_with_the_picture_that_is_edited() -> None:
+    torch.manual_seed(0)
+    plain_one = tiny_pipeline()
+    adapter = T2IAdapter(in_channels=4, channels=[4, 8], num_res_blocks=1, downscale_factor=1)
+    parts = (plain_one.vae, plain_one.unet, plain_one.text_encoder, plain_one.tokenizer, adapter)
+    stage = DrawingStage(build_pipeline(*parts), [concept()], rank=2, edits=0.6)
+    batch = stage.prepare(0, 16, 0)
+    assert bool(batch["given"].any()) and not bool(batch["given"].all())
+    features = stage.features(batch)
+    assert features is not None and not any(level[~batch["given"].repeat(2)].any() for level in features)
+    stage(batch, torch.Generator().manual_seed(0))["flow"].backward()
+    assert not any(p.requires_grad for p in stage.adapter.parameters())
+    assert any(p.grad is not None for p in stage.unet.parameters())
+    assert stage.merge().adapter is adapter
+
+
+def test_a_comparison_says_what_fell(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    compare = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "compare_figures.py"))["main"]
+    for name, right, low, high in (("a", 0.9, 0.85, 0.95), ("b", 0.8, 0.7, 0.86), ("c", 0.5, 0.4, 0.6)):
+        row = {"right": right, "low": low, "high": high, "n": 100}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"cells": {"text->image": {"all": row}}}))
+    assert compare(str(tmp_path / "a.json"), str(tmp_path / "b.json")) == 0
+    assert compare(str(tmp_path / "a.json"), str(tmp_path / "c.json")) == 1
+    assert "| text->image | all | 0.900 | 0.500 | fell |" in capsys.readouterr().out
+    assert compare(str(tmp_path / "c.json"), str(tmp_path / "a.json")) == 0
+    assert "rose" in capsys.readouterr().out
 
 
 def test_sounding_learns(tmp_path: Path) -> None:

@@ -235,7 +235,9 @@ class ConceptRun(Steps):
 def _able(model: Any, modality: str, what: str) -> None:
     for side, verb in ((model.reads, "read"), (model.writes, "make")):
         if modality not in side:
-            raise ModelError(f"{model.config.name} cannot {verb} {what}; to learn a concept's it must")
+            raise ModelError(
+                f"{model.config.name} cannot {verb} {what}, so it cannot learn a thing from them; use a --model that does"
+            )
 
 
 def precision(folder: Path) -> torch.dtype | None:
