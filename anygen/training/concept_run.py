@@ -172,7 +172,8 @@ class ConceptRun(Steps):
         like = nearest(model, looks)
         folder.mkdir(parents=True, exist_ok=True)
         save_concept(Concept(noun=Noun.of(name), like=like, looks=looks, sounds=sounds), folder)
-        print(f"{len(looks)} pictures of {name}, most like the playground's {like}", file=sys.stderr)
+        plan = ", ".join(f"{phase} {fit.budget:.1f} minutes" for phase, fit in self.recipe.fits.items() if fit.budget)
+        print(f"{len(looks)} pictures of {name}, most like the playground's {like}; {plan}", file=sys.stderr)
         return True
 
     def _drawing(self, folder: Path) -> bool:
@@ -233,11 +234,11 @@ class ConceptRun(Steps):
 
 
 def _able(model: Any, modality: str, what: str) -> None:
+    """An error where the model cannot both read and make a modality."""
     for side, verb in ((model.reads, "read"), (model.writes, "make")):
         if modality not in side:
-            raise ModelError(
-                f"{model.config.name} cannot {verb} {what}, so it cannot learn a thing from them; use a --model that does"
-            )
+            name = model.config.name
+            raise ModelError(f"{name} cannot {verb} {what}, so it cannot learn a thing from them; use another --model")
 
 
 def precision(folder: Path) -> torch.dtype | None:
