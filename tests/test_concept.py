@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import T2IAdapter
 from PIL import Image, ImageDraw
 
 import anygen
@@ -37,7 +36,7 @@ from anygen.training.concept_drawing import DrawingStage
 from anygen.training.concept_run import ConceptRecipe, checked_name, train_concept
 from anygen.training.concept_sounding import SoundingStage
 from anygen.training.cutout import cut_out, cut_outs, event, events, foreground
-from anygen.training.image_generator import build_pipeline
+from anygen.training.image_generator import GeneratorSizes, build_adapter, build_pipeline, build_unet
 from anygen.training.loop import FitOptions, fit
 
 
@@ -355,10 +354,11 @@ def test_what_is_kept_holds_the_text_encoder() -> None:
 
 def test_edits_are_drawn_with_the_picture_that_is_edited() -> None:
     torch.manual_seed(0)
-    plain_one = tiny_pipeline()
-    adapter = T2IAdapter(in_channels=4, channels=[4, 8], num_res_blocks=1, downscale_factor=1)
-    parts = (plain_one.vae, plain_one.unet, plain_one.text_encoder, plain_one.tokenizer, adapter)
-    stage = DrawingStage(build_pipeline(*parts), [concept()], rank=2, edits=0.6)
+    usual, sizes = tiny_pipeline(), GeneratorSizes(channels=(16, 16), heads=2, text_width=16)
+    adapter = build_adapter(4, sizes)
+    unet = build_unet(4, 8, sizes)
+    pipeline = build_pipeline(usual.vae, unet, usual.text_encoder, usual.tokenizer, adapter)
+    stage = DrawingStage(pipeline, [concept()], rank=2, edits=0.6)
     batch = stage.prepare(0, 16, 0)
     assert bool(batch["given"].any()) and not bool(batch["given"].all())
     features = stage.features(batch)
