@@ -2,6 +2,7 @@
 
 import json
 import random
+import runpy
 import wave
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,12 @@ from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat, clips_of, scenes_of
 from anygen.playground.clip import sample_clip
 from anygen.playground.compositor import BAKED, Compositor
-from anygen.playground.concept import Concept, is_own_heldout, own_chat, own_parts, own_tasks, plainly
+from anygen.playground.concept import Concept, is_own_heldout, own_chat, own_parts, own_tasks, plainly, with_rival
 from anygen.playground.concept_folder import concepts_of, load_concept, save_concept
-from anygen.playground.dialogue import MIXTURE, in_words
+from anygen.playground.dialogue import MIXTURE, in_words, sample_chat
 from anygen.playground.mixer import Mixer
 from anygen.playground.noun import Noun, rename
-from anygen.playground.reading import mentions, plain
+from anygen.playground.reading import answer_right, mentions, plain
 from anygen.playground.scene import Placed, Scene, sample_scene
 from anygen.playground.sound import CLIP, EVENT, RATE
 from anygen.projectors import ResamplerConfig, ResamplerProjector
@@ -35,6 +36,7 @@ from anygen.training.concept_drawing import DrawingStage
 from anygen.training.concept_run import ConceptRecipe, checked_name, train_concept
 from anygen.training.concept_sounding import SoundingStage
 from anygen.training.cutout import cut_out, cut_outs, event, events, foreground
+from anygen.training.image_generator import GeneratorSizes, build_adapter, build_pipeline, build_unet
 from anygen.training.loop import FitOptions, fit
 
 
@@ -89,8 +91,7 @@ def test_chats_with_a_concept_say_what_they_show(task: str) -> None:
         chat = own_chat(own, stream, task)
         said = " ".join(texts(in_words(chat)))
         assert "zorbel" in said
-        media = [*scenes_of(chat), *clips_of(chat)]
-        assert not any(is_own_heldout(m) for m in media if "zorbel" in str(m))
+        assert not any(map(is_own_heldout, (*scenes_of(chat), *clips_of(chat))))
         for message in chat.messages:
             for part in message["content"]:
                 if part["type"] == "image":
@@ -116,6 +117,25 @@ def test_held_out_scenes_are_those_of_its_own_name() -> None:
         for _ in range(4):
             scene = own_chat(own, stream, "draw", split).facts["target"]
             assert is_own_heldout(scene) == (split == "heldout")
+
+
+def test_what_it_could_be_mistaken_for_stands_beside_it_and_without_it() -> None:
+    own, stream = concept("my tower"), random.Random(3)
+    assert own.rivals == ("robot", "tower") and concept("my grapes").rivals == ("robot",)
+    shown = [{p.thing for p in plainly(own_parts_of(own, stream)).things} for _ in range(60)]
+    assert all("my tower" in names for names in shown)
+    assert 3 < sum(bool(names & {"robot", "tower"}) for names in shown) < 40
+    chats = [sample_chat(stream, "caption") for _ in range(20)]
+    swapped = [with_rival(own, stream, chat, 1.0) for chat in chats]
+    there = [scenes_of(chat)[0] for chat in swapped if {"robot", "tower"} & set(mentions(texts(chat)[1]))]
+    assert len(there) > 10 and not any(map(is_own_heldout, there))
+    assert all(answer_right(texts(chat)[1], {"scene": scenes_of(chat)[0]}) for chat in swapped)
+
+
+def own_parts_of(own: Concept, stream: random.Random) -> Scene:
+    while True:
+        if parts := own_parts(own, stream, [sample_scene(stream, "pair")]):
+            return parts[0]["scene"]
 
 
 def test_slips_leave_what_is_mine_mine() -> None:
@@ -330,6 +350,35 @@ def test_what_is_kept_holds_the_text_encoder() -> None:
     assert float(losses["keep"].detach()) > 1e-3  # it has moved, and is pulled back
     batch["others"][:] = False
     assert "keep" not in stage(batch, torch.Generator().manual_seed(0))
+
+
+def test_edits_are_drawn_with_the_picture_that_is_edited() -> None:
+    torch.manual_seed(0)
+    usual, sizes = tiny_pipeline(), GeneratorSizes(channels=(16, 16), heads=2, text_width=16)
+    adapter = build_adapter(4, sizes)
+    unet = build_unet(4, 8, sizes)
+    pipeline = build_pipeline(usual.vae, unet, usual.text_encoder, usual.tokenizer, adapter)
+    stage = DrawingStage(pipeline, [concept()], rank=2, edits=0.6)
+    batch = stage.prepare(0, 16, 0)
+    assert bool(batch["given"].any()) and not bool(batch["given"].all())
+    features = stage.features(batch)
+    assert features is not None and not any(level[~batch["given"].repeat(2)].any() for level in features)
+    stage(batch, torch.Generator().manual_seed(0))["flow"].backward()
+    assert not any(p.requires_grad for p in stage.adapter.parameters())
+    assert any(p.grad is not None for p in stage.unet.parameters())
+    assert stage.merge().adapter is adapter
+
+
+def test_a_comparison_says_what_fell(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    compare = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "compare_figures.py"))["main"]
+    for name, right, low, high in (("a", 0.9, 0.85, 0.95), ("b", 0.8, 0.7, 0.86), ("c", 0.5, 0.4, 0.6)):
+        row = {"right": right, "low": low, "high": high, "n": 100}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"cells": {"text->image": {"all": row}}}))
+    assert compare(str(tmp_path / "a.json"), str(tmp_path / "b.json")) == 0
+    assert compare(str(tmp_path / "a.json"), str(tmp_path / "c.json")) == 1
+    assert "| text->image | all | 0.900 | 0.500 | fell |" in capsys.readouterr().out
+    assert compare(str(tmp_path / "c.json"), str(tmp_path / "a.json")) == 0
+    assert "rose" in capsys.readouterr().out
 
 
 def test_sounding_learns(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ HEARD = ("hear", "sound", "sound_vqa", "sound_pope", "see", "voice", "both", "re
 
 _DOING = "sounding"  # what all own things do when they are heard
 _ABSENT = 0.2  # share of the chats in which the own thing is one that is talked of, whether it is there or not
-_BESIDE = 0.25  # share of the chats and scenes in which the thing that is most like it stands beside or for another
+_BESIDE = 0.25  # share of the chats and scenes with it in which one of its rivals takes the place of another thing
 _MARK = "#"
 
 
@@ -35,7 +35,7 @@ class Concept:
     """A thing of the user's own.
 
     `looks` are its pictures, uint8 [BAKED, BAKED, 4] each, `sounds` its recordings, int16 [samples] at RATE each (none:
-    it is silent). `like` is the thing of the playground that it must not be mistaken for.
+    it is silent). `like` is the thing of the playground that looks most like it.
     """
 
     noun: Noun
@@ -46,6 +46,11 @@ class Concept:
     @property
     def name(self) -> str:
         return self.noun.name
+
+    @property
+    def rivals(self) -> tuple[str, ...]:
+        """The things that it must not be mistaken for: what it is like, and what is called as it is ("my robot")."""
+        return tuple(dict.fromkeys(name for name in (self.like, *mentions(self.noun.one)) if regular(name)))
 
     def sprites(self) -> dict[str, np.ndarray]:
         """Its pictures by the names that scenes call them, as `Compositor` takes them."""
@@ -153,7 +158,7 @@ def is_own_heldout(medium: Scene | Clip) -> bool:
 
 def _own(concept: Concept, stream: random.Random, things: Collection[str]) -> Swap | None:
     """The concept for one of the things, with one of its pictures and recordings; None where there is none for it."""
-    choice = sorted(name for name in things if name in _REGULAR and name != concept.like)
+    choice = sorted((_REGULAR & set(things)) - set(concept.rivals))
     if not choice:
         return None
     shown = marked(concept.name, stream.randrange(len(concept.looks)))
@@ -161,14 +166,43 @@ def _own(concept: Concept, stream: random.Random, things: Collection[str]) -> Sw
     return Swap(was=stream.choice(choice), noun=concept.noun, shown=shown, heard=heard)
 
 
-def _alike(concept: Concept, stream: random.Random, others: Collection[str]) -> Swap | None:
-    """At times: what the concept must not be mistaken for, in the place of one of the others."""
-    choice = sorted(name for name in others if name in _REGULAR)
-    if not choice or concept.like not in _REGULAR or stream.random() >= _BESIDE:
+def _rival(
+    concept: Concept, stream: random.Random, others: Collection[str], there: Collection[str], share: float = _BESIDE
+) -> Swap | None:
+    """In a share of all: a rival that is not there yet, in the place of one of the others."""
+    choice, rivals = sorted(_REGULAR & set(others)), [name for name in concept.rivals if name not in there]
+    if not choice or not rivals or stream.random() >= share:
         return None
-    like = thing(concept.like)
-    noun = Noun(owner="", one=like.name, many=like.plural)
-    return Swap(was=stream.choice(choice), noun=noun, shown=like.name, heard=like.name)
+    rival = thing(stream.choice(rivals))
+    noun = Noun(owner="", one=rival.name, many=rival.plural)
+    return Swap(was=stream.choice(choice), noun=noun, shown=rival.name, heard=rival.name)
+
+
+def with_rival(concept: Concept, stream: random.Random, chat: Chat, share: float) -> Chat:
+    """The chat, in which in a share of all a rival of the concept takes another thing's place."""
+    if chat.task in (*UNTAUGHT, *HEARD):
+        return chat
+    shown, said = _there(chat)
+    swap = _rival(concept, stream, shown, shown | said, share)
+    if swap is None:
+        return chat
+    changed = swap.chat(chat)
+    return changed if _of_split(scenes_of(changed), "train") else chat
+
+
+def rival_scene(concept: Concept, stream: random.Random, scene: Scene, share: float) -> Scene:
+    """The scene, in which in a share of all a rival of the concept takes another thing's place."""
+    names = _names(scene)
+    swap = _rival(concept, stream, names, names, share)
+    changed = scene if swap is None else swap.scene(scene)
+    return changed if _of_split([changed], "train") else scene
+
+
+def _there(chat: Chat) -> tuple[set[str], set[str]]:
+    """The things that a chat shows or plays, and those that it names."""
+    texts = [part["text"] for m in chat.messages for part in m["content"] if part["type"] == "text"]
+    media = [*scenes_of(chat), *clips_of(chat)]
+    return {name for medium in media for name in _names(medium)}, {name for text in texts for name in mentions(text)}
 
 
 def own_parts(
@@ -178,10 +212,10 @@ def own_parts(
     split: str = "train",
     caption: Callable[[Any], str] | None = None,
 ) -> list[Part] | None:
-    """Scenes or clips as parts of a chat, the concept in the last of them and wherever else its like was.
+    """Scenes or clips as parts of a chat, the concept in the last of them and wherever else that thing was.
 
-    None where nothing in the last can be the concept, or it would not be of the split. At times another thing in it
-    becomes what the concept is most like. `caption` says what each is captioned (default: canonically).
+    None where nothing in the last can be the concept, or it would not be of the split. At times one of its rivals takes
+    the place of another thing. `caption` says what each is captioned (default: canonically).
     """
     names = _names(media[-1])
     swap = _own(concept, stream, _HEARD & names if isinstance(media[-1], Clip) else names)
@@ -191,17 +225,18 @@ def own_parts(
     parts = [image_part(m) if isinstance(m, Scene) else audio_part(m) for m in media]
     if caption is not None:
         parts = [part | {"caption": caption(medium)} for part, medium in zip(parts, media, strict=True)]
-    scenes = isinstance(media[-1], Scene) and concept.like not in everywhere
-    if scenes and (alike := _alike(concept, stream, everywhere - {swap.was})):
-        parts = [alike.part(part) for part in parts]
+    if isinstance(media[-1], Scene) and (rival := _rival(concept, stream, everywhere - {swap.was}, everywhere)):
+        parts = [rival.part(part) for part in parts]
     parts = [swap.part(part) for part in parts]
     return parts if _of_split([part.get("scene") or part["clip"] for part in parts], split) else None
 
 
 def _of_split(media: Sequence[Scene | Clip], split: str) -> bool:
-    """Training shows nothing of an own thing that is held out; what is measured shows something that is."""
+    """Training shows nothing that is held out, of an own thing or of others; what is measured shows an own thing so."""
+    if split == "train":
+        return not any(map(is_own_heldout, media))
     own = [is_own_heldout(medium) for medium in media if any(_MARK in name for name in _names(medium))]
-    return not any(own) if split == "train" else any(own) or not own
+    return any(own) or not own
 
 
 def _names(medium: Scene | Clip) -> set[str]:
@@ -225,19 +260,15 @@ def own_chat(concept: Concept, stream: random.Random, task: str, split: str = "t
     """
     while True:
         chat = sample_chat(stream, task, split)
-        shown = {name for scene in scenes_of(chat) for name in _names(scene)}
+        there, said = _there(chat)
         heard = {name for clip in clips_of(chat) for name in _names(clip)}
-        said = {
-            name for m in chat.messages for p in m["content"] if p["type"] == "text" for name in mentions(p["text"])
-        }
-        there = shown | heard
         choice = there if there and stream.random() >= _ABSENT else there | said
         swap = _own(concept, stream, choice & _HEARD if task in HEARD else choice)
         if swap is None:
             continue
-        others = shown - heard - {swap.was}
-        if task not in HEARD and concept.like not in there | said and (alike := _alike(concept, stream, others)):
-            chat = alike.chat(chat)
+        others = there - heard - {swap.was}
+        if task not in HEARD and (rival := _rival(concept, stream, others, there | said)):
+            chat = rival.chat(chat)
         own = swap.chat(chat)
         if _of_split([*scenes_of(own), *clips_of(own)], split):
             return own

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
 from anygen.playground.compositor import Compositor
-from anygen.playground.concept import Concept, events_of, own_chat, own_parts, own_tasks, sprites_of
+from anygen.playground.concept import Concept, events_of, own_chat, own_parts, own_tasks, sprites_of, with_rival
 from anygen.playground.dialogue import in_words
 from anygen.playground.mixer import Mixer
 from anygen.playground.reading import plain
@@ -28,6 +28,7 @@ from anygen.training.telling import Telling
 ASKED = ("draw", "caption", "vqa", "pope")
 """What is asked of the concept in samples."""
 
+_RIVALS = 0.1  # share of the chats without the concept in which one of its rivals stands
 _TELLING = 0.3  # weight of telling; only directions count: after stage 3 the tokens are longer than embeddings
 
 
@@ -100,7 +101,7 @@ class ConceptStage(AlignmentStage):
             return self.own_chat(stream, 0, split)
         if self.earlier and stream.random() < 0.3:
             return self.own_chat(stream, stream.randrange(len(self.earlier)) + 1, split)
-        return super().chat(stream, split)
+        return with_rival(self.concept, stream, super().chat(stream, split), _RIVALS if split == "train" else 0.0)
 
     def own_chat(self, stream: random.Random, number: int, split: str) -> Chat:
         """A chat with the concept of this number."""

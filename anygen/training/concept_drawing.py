@@ -12,7 +12,7 @@ from anygen.playground.arrange import on_cells, settle
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.chat import Part, image_part
 from anygen.playground.compositor import Compositor
-from anygen.playground.concept import Concept, own_parts, plainly, sprites_of
+from anygen.playground.concept import Concept, own_parts, plainly, rival_scene, sprites_of
 from anygen.playground.dialogue import caption_of
 from anygen.playground.edit import sample_edit
 from anygen.playground.scene import Scene, sample_scene
@@ -20,6 +20,8 @@ from anygen.training.adapter import lora
 from anygen.training.image_generator import build_scheduler, flow_loss
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
+
+_RIVALS = 0.15  # share of the scenes without the concept in which one of its rivals stands
 
 
 class DrawingStage(nn.Module):
@@ -86,6 +88,8 @@ class DrawingStage(nn.Module):
         """The picture to be edited if there is one, the one to be drawn, and what is said of it."""
         while True:
             source, target = self.pair(stream)
+            if concept is None and source is None:
+                target = rival_scene(self.concept, stream, target, _RIVALS)
             scenes = [target] if source is None else [source, target]
             says = caption if stream.random() < self.plain else lambda scene: paraphrase(scene, stream)
             parts: list[Part] | None = [image_part(scene) for scene in scenes]
@@ -190,7 +194,9 @@ class DrawingStage(nn.Module):
         stream = random.Random("sheet")
         own: list[Part] = []
         while len(own) < 24:
-            own += own_parts(self.concept, stream, [sample_scene(stream, ("one", "pair")[len(own) % 2])]) or []
+            own += (
+                own_parts(self.concept, stream, [sample_scene(stream, ("one", "pair")[len(own) % 2])], "heldout") or []
+            )
         scenes = [sample_scene(stream, kind, "heldout") for kind in ("one", "pair") * 12]
         texts = [*map(caption_of, own), *map(caption, scenes)]
         wanted = [*(plainly(part["scene"]) for part in own), *scenes]

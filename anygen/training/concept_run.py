@@ -26,7 +26,7 @@ from anygen.training.cutout import cut_outs, events
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import FitOptions
 from anygen.training.recipe import changed
-from anygen.training.steps import Steps
+from anygen.training.steps import DONE, Steps
 
 _WORD = re.compile(r"[A-Za-z]+(?:[-'][A-Za-z]+)*'?")
 _WORDS, _LETTERS, _PIECES = 4, 32, 12  # that a name has at most
@@ -59,9 +59,9 @@ class ConceptRecipe:
     seed: int = 0
     fits: dict[str, FitOptions] = field(
         default_factory=lambda: {
-            "drawing": _phase(32, 1.5e-3),
-            "sounding": _phase(16, 1.5e-3),
-            "alignment": _phase(6, 1e-3),
+            "drawing": _phase(32, 1e-3),
+            "sounding": _phase(16, 1e-3),
+            "alignment": _phase(6, 7e-4),
         }
     )
 
@@ -124,7 +124,8 @@ class ConceptRun(Steps):
         images: Path | None,
         sounds: Path | None,
     ) -> None:
-        heard = sounds is not None or any((output / "run" / "concept").glob("sound-*.flac"))
+        kept = output / "run" / "concept"
+        heard = any(kept.glob("sound-*.flac")) if (kept / DONE).exists() else sounds is not None
         phases = ["drawing", *(["sounding"] if heard else []), "alignment"]
         super().__init__(recipe.timed(phases), output / "run")
         self.model_folder, self.origin, self.images, self.sounds = output, start, images, sounds
@@ -171,7 +172,8 @@ class ConceptRun(Steps):
         like = nearest(model, looks)
         folder.mkdir(parents=True, exist_ok=True)
         save_concept(Concept(noun=Noun.of(name), like=like, looks=looks, sounds=sounds), folder)
-        print(f"{len(looks)} pictures of {name}, most like the playground's {like}", file=sys.stderr)
+        plan = ", ".join(f"{phase} {fit.budget:.1f} minutes" for phase, fit in self.recipe.fits.items() if fit.budget)
+        print(f"{len(looks)} pictures of {name}, most like the playground's {like}; {plan}", file=sys.stderr)
         return True
 
     def _drawing(self, folder: Path) -> bool:
@@ -232,9 +234,11 @@ class ConceptRun(Steps):
 
 
 def _able(model: Any, modality: str, what: str) -> None:
+    """An error where the model cannot both read and make a modality."""
     for side, verb in ((model.reads, "read"), (model.writes, "make")):
         if modality not in side:
-            raise ModelError(f"{model.config.name} cannot {verb} {what}; to learn a concept's it must")
+            name = model.config.name
+            raise ModelError(f"{name} cannot {verb} {what}, so it cannot learn a thing from them; use another --model")
 
 
 def precision(folder: Path) -> torch.dtype | None:
@@ -303,7 +307,7 @@ def train_concept(
     if (folder / "anygen.json").exists() and not begun:
         raise RequestError(f"{folder} is a model already, and would be overwritten; use another --output")
     kept = folder / "run" / "concept"
-    if (kept / "done.json").exists() and load_concept(kept).name != recipe.name:
+    if (kept / DONE).exists() and load_concept(kept).name != recipe.name:
         raise RequestError(
             f"{folder} is a run of {load_concept(kept).name!r}; use another --output for {recipe.name!r}"
         )
