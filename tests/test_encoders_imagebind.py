@@ -36,8 +36,10 @@ ABOUT = json.loads((GOLDEN / "imagebind.json").read_text())
 def small(modality: str) -> HugeConfig:
     """The sizes that the golden files were made at."""
     sizes = ABOUT["sizes"]
-    of = {name: sizes[f"{modality}_{key}"] for name, key in zip(("width", "depth", "heads"), KEYS, strict=True)}
-    kernel = {"kernel": tuple(sizes["kernel_size"]), "stride": tuple(sizes["kernel_size"])}
+    of: dict[str, Any] = {
+        name: sizes[f"{modality}_{key}"] for name, key in zip(("width", "depth", "heads"), KEYS, strict=True)
+    }
+    kernel: dict[str, Any] = {"kernel": tuple(sizes["kernel_size"]), "stride": tuple(sizes["kernel_size"])}
     return replace(HUGE[modality], joint=sizes["out_embed_dim"], **of, **(kernel if modality == "vision" else {}))
 
 

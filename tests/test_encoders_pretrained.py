@@ -138,7 +138,6 @@ def wav2vec() -> Any:
         conv_kernel=(10, 8),
         num_conv_pos_embeddings=8,
         num_conv_pos_embedding_groups=2,
-        num_feat_extract_layers=2,
     )
     return Wav2Vec2Model(config), Wav2Vec2FeatureExtractor()
 
@@ -155,6 +154,9 @@ FAMILIES: dict[str, tuple[Callable[[], Any], str, tuple[int, int], tuple[int, in
 }
 
 
+MAKERS = {name: make for name, (make, *_) in FAMILIES.items()} | {"wav2vec": wav2vec}
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One transformers folder a family, with weights that nothing leaves at 0 or 1."""
@@ -163,7 +165,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for name, (make, *_) in (FAMILIES | {"wav2vec": (wav2vec,)}).items():  # type: ignore[operator]
+        for name, make in MAKERS.items():
             model, processor = make()
             for weight in model.parameters():
                 nn.init.normal_(weight, std=0.3)
@@ -220,12 +222,13 @@ def test_a_family_pools_as_transformers_does(folders: dict[str, Path], family: s
 def test_layers_and_class_tokens_are_chosen(folders: dict[str, Path]) -> None:
     given = None
     made = {}
-    for name, options in {
+    ways: dict[str, dict[str, Any]] = {
         "last": {},
         "classes": {"classes": True},
         "early": {"layer": -2},
         "second": {"layer": 1},
-    }.items():
+    }
+    for name, options in ways.items():
         encoder = open_encoder("image", folders["dinov2"], "transformers", options)
         given = encoder.prepare(picture(50, 40))[None] if given is None else given
         with torch.no_grad():
@@ -344,7 +347,8 @@ def test_options_are_strict(folders: dict[str, Path], kind: str, options: dict[s
 
 def bind(modality: str) -> HugeTower:
     """A tower of ImageBind, tiny: large patches, one block."""
-    side = {"size": (3, 2, 32, 32), "kernel": (2, 16, 16), "stride": (2, 16, 16)} if modality == "vision" else {}
+    vision: dict[str, Any] = {"size": (3, 2, 32, 32), "kernel": (2, 16, 16), "stride": (2, 16, 16)}
+    side = vision if modality == "vision" else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return HugeTower(replace(HUGE[modality], width=16, depth=1, heads=2, joint=8, **side)).eval()
@@ -377,7 +381,9 @@ def test_imagebind_encodes(tmp_path: Path, modality: str, options: dict[str, Any
 
 def test_pooled_vectors_have_their_scale_or_none() -> None:
     tower = bind("audio")
-    loud, bare = (ImageBindEncoder("audio", tower, ImageBindOptions(pooled=True, scale=s, clips=1)) for s in (1, 0))
+    loud, bare = (
+        ImageBindEncoder("audio", tower, ImageBindOptions(pooled=True, scale=s, clips=1)) for s in (True, False)
+    )
     given = loud.prepare(sound(2.5, 16_000, 1))[None]
     with torch.no_grad():
         torch.testing.assert_close(loud(given), 20 * bare(given))

@@ -38,7 +38,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found
 
 
-def opened(folders: dict[str, Path], name: str) -> PipelineGenerator:
+def opened(folders: dict[str, Path], name: str) -> Any:
     _, kind, _, sizes = PIPELINES[name]
     generator = open_generator(kind, folders[name], options=sizes)
     assert isinstance(generator, PipelineGenerator)
@@ -86,7 +86,8 @@ def test_a_condition_becomes_a_medium(folders: dict[str, Path], name: str, tmp_p
 
 
 def values(medium: Any) -> torch.Tensor:
-    array = medium.pixels if isinstance(medium, Image) else getattr(medium, "frames", getattr(medium, "samples", None))
+    name = {Image: "pixels", Video: "frames", Audio: "samples"}[type(medium)]
+    array = getattr(medium, name)
     return torch.from_numpy(array.astype("float32") / (1 if isinstance(medium, Audio) else 255))
 
 
@@ -189,6 +190,8 @@ def test_what_does_not_fit_is_named(folders: dict[str, Path], tmp_path: Path) ->
         generator.encode(torch.zeros(1))
     with pytest.raises(ModelError, match="makes image, it is no generator for 'audio'"):
         open_generator("audio", folders["sdxl"])
+    with pytest.raises(ModelError, match="which borrows nothing; take its base from anygen.json"):
+        open_generator("image", folders["sdxl"], base=folders["lcm"])
     with pytest.raises(ModelError, match="unknown key 'depth'; known keys are height, width, frames, fps, seconds"):
         open_generator("image", folders["sdxl"], options={"depth": 1})
     with pytest.raises(ModelError, match="a generator's height must be above 0, got -1"):

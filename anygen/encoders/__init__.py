@@ -38,7 +38,7 @@ def open_encoder(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     base: nn.Module | None = None,
-) -> nn.Module:
+) -> Any:
     """The encoder of `modality` at `place`. `options` are those of its kind, strictly; `base` is the encoder it stands
     on, where it does."""
     if kind == OWN:

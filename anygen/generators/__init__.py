@@ -28,7 +28,7 @@ def open_generator(
     dtype: torch.dtype | None = None,
     base: Path | None = None,
     options: Mapping[str, Any] | None = None,
-) -> DiffusionGenerator:
+) -> Any:
     """The generator of `modality` in a diffusers folder: of the class in the table, or through a condition contract."""
     makes = adapts(folder)
     if makes is None:
@@ -37,6 +37,8 @@ def open_generator(
         return GENERATORS[modality].from_pretrained(folder, device=device, dtype=dtype, base=base)
     if makes != modality:
         raise ModelError(f"{folder} makes {makes}, it is no generator for {modality!r}")
+    if base is not None:
+        raise ModelError(f"{folder} is a pipeline of others, which borrows nothing; take its base from anygen.json")
     where = f"options of the {modality} generator"
     try:
         sizes = fill(MediumOptions, options or {}, where)
