@@ -201,7 +201,7 @@ def rival_scene(concept: Concept, stream: random.Random, scene: Scene, share: fl
 def _there(chat: Chat) -> tuple[set[str], set[str]]:
     """The things that a chat shows or plays, and those that it names."""
     texts = [part["text"] for m in chat.messages for part in m["content"] if part["type"] == "text"]
-    media = [*scenes_of(chat), *clips_of(chat)]
+    media: list[Scene | Clip] = [*scenes_of(chat), *clips_of(chat)]
     return {name for medium in media for name in _names(medium)}, {name for text in texts for name in mentions(text)}
 
 
