@@ -67,7 +67,7 @@ def test_a_condition_becomes_a_medium(folders: dict[str, Path], name: str, tmp_p
     )
     assert torch.equal(state, torch.get_rng_state())
     assert [step for step, _ in steps] == list(range(1, len(steps) + 1)) and len(steps) >= 2
-    assert isinstance(first, KINDS[kind]) and first != second
+    assert type(first) is KINDS[kind] and first != second
     if kind != "audio" and "height" in sizes:
         assert (first.height, first.width) == (sizes["height"], sizes["width"])
     if kind == "video":
