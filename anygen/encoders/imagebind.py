@@ -123,7 +123,7 @@ class Tower(nn.Module):
         """Reads what `save_pretrained` wrote, strictly; `base` is the encoder that this one stands on, if it does."""
         config: Any = fill(cls.config_type, read_config(folder / "config.json"), str(folder / "config.json"))
         with torch.device("meta"):
-            tower = cls(config) if cls.base is None else cls(config, base)  # type: ignore[call-arg]
+            tower = cls(config) if cls.base is None else cls(config, base)
         load_strict(tower.own(), folder / "model.safetensors", device, dtype)
         return tower.eval()
 

@@ -51,7 +51,8 @@ class Temporal(nn.Module):
         with torch.no_grad():
             self.fold.weight.copy_(torch.eye(config.width).repeat(1, together) / together)
             self.fold.bias.zero_()
-        for block in self.blocks:
+        blocks: Any = self.blocks
+        for block in blocks:
             for last in (block.out, block.fc2):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)

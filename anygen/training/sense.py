@@ -190,7 +190,8 @@ class Watching:
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         encoder = model.encoders["video"]
         self.config, self.side = encoder.config, encoder.image.config.side
-        generator = model.generator("video") if draws else None
+        generator: Any = model.generator("video") if draws else None
+        self.frames: int
         self.canvas, self.frames = (generator.size[0], generator.frames) if generator else (self.side, FRAMES)
         self.to(torch.device("cpu"))
 

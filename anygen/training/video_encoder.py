@@ -38,7 +38,7 @@ class VideoEncoderStage(nn.Module):
         image: ImageEncoder,
         tokenizer: Any,
         *,
-        projector: nn.Module | None = None,
+        projector: Any = None,
         table: Tensor | None = None,
     ) -> None:
         super().__init__()

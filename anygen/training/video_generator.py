@@ -43,7 +43,7 @@ def build_motion_unet(unet: Any, heads: int = 4) -> Any:
     from anygen.generators.diffusion import logs
     from anygen.weights import quiet
 
-    adapter = MotionAdapter(
+    adapter: Any = MotionAdapter(
         block_out_channels=unet.config.block_out_channels,
         motion_layers_per_block=unet.config.layers_per_block,
         motion_num_attention_heads=heads,
@@ -82,7 +82,7 @@ def seeing(unet: Any, frames: Tensor) -> Iterator[None]:
     """Motion modules take what they are given for these frames [n] of a film, and not for its first n."""
     from diffusers.models.embeddings import SinusoidalPositionalEmbedding
 
-    marks = [module for module in unet.modules() if isinstance(module, SinusoidalPositionalEmbedding)]
+    marks: list[Any] = [module for module in unet.modules() if isinstance(module, SinusoidalPositionalEmbedding)]
     whole = [mark.pe for mark in marks]
     for mark, times in zip(marks, whole, strict=True):
         mark.pe = times[:, frames]
