@@ -24,7 +24,7 @@ demo: $(VENV)/demo.stamp  ## install, and open the web demo
 	@$(BIN)/anygen demo
 
 test: $(VENV)/test.stamp  ## install the test extra, and run the tests
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(PYTEST)
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST)
 
 check: $(VENV)/test.stamp  ## lint, format check and types
 	$(BIN)/ruff check $(DIRS)

@@ -173,7 +173,7 @@ def test_doctor_and_list_say_what_a_model_reads_and_writes(
     assert cli.main(["doctor", "--json", str(model)]) == 0
     assert json.loads(capsys.readouterr().out)["writes"] == ["text", "audio", "video"]
     nano = catalog.PRESETS["nano"]
-    monkeypatch.setitem(catalog.PRESETS, "nano", replace(nano, folder=model))
+    monkeypatch.setitem(catalog.PRESETS, "nano", replace(nano, bundled=model))
     assert cli.main(["list"]) == 0
     assert f"{able}; needs" in capsys.readouterr().out
     (model / "anygen.json").write_text("[1]")
