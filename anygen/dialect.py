@@ -84,7 +84,7 @@ def lay_out(
 
     def say(words: str, said: bool) -> None:
         if held and held[-1][0].text is not None and held[-1][0].said == said:
-            held[-1][0].text += words  # type: ignore[operator]
+            held[-1][0].text += words
         else:
             held.append((Run(said=said, text=words), None))
 

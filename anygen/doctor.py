@@ -100,7 +100,7 @@ def _parts(root: Path) -> Iterator[str]:
         lender = options.get("base")
         if lender is None or not all(isinstance(places.get(m), str) for m in (modality, lender)):
             continue
-        own, lent = root / places[modality], root / places[lender]
+        own, lent = root / str(places[modality]), root / str(places[lender])
         index = own / "model_index.json"
         if not lent.is_dir() or not index.is_file() or _json(index):
             continue  # a reference to elsewhere, or a fault that provenance or opening names

@@ -283,10 +283,10 @@ def _of_preset(preset: catalog.Preset, dtype: torch.dtype | None) -> Plan:
     for side, table in (("input_projectors", INPUT_PROJECTORS), ("output_projectors", OUTPUT_PROJECTORS)):
         ends = {"width_out" if side == "input_projectors" else "width_in": width}
         with torch.device("meta"):
-            modules = nn.ModuleDict(
+            projectors = nn.ModuleDict(
                 {m: build_projector(table, {**values, **ends}, preset.name) for m, values in described[side].items()}
             )
-        made.parts[side] = counted(modules, dtype or _precision(made.parts["llm"]))
+        made.parts[side] = counted(projectors, dtype or _precision(made.parts["llm"]))
     made.stages["read"] = Stage(parts=[*reading, "input_projectors"])
     for name in preset.parts:
         if catalog.PARTS[name].kind in ("image", "audio", "video"):

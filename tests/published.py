@@ -112,7 +112,7 @@ def vicuna(folder: Path, sizes: Sizes = TINY, pickled: bool = True, rows: int = 
         f"model.layers.{n}.self_attn.rotary_emb.inv_freq": torch.ones(4) for n in range(sizes.layers)
     }
     names = list(held)
-    where = {}
+    where: dict[str, str] = {}
     for number, part in enumerate((names[: len(names) // 2], names[len(names) // 2 :]), 1):
         file = f"pytorch_model-{number:05d}-of-00002.bin"
         torch.save({name: held[name].clone() for name in part}, folder / file)

@@ -91,7 +91,8 @@ def test_chats_with_a_concept_say_what_they_show(task: str) -> None:
         chat = own_chat(own, stream, task)
         said = " ".join(texts(in_words(chat)))
         assert "zorbel" in said
-        assert not any(map(is_own_heldout, (*scenes_of(chat), *clips_of(chat))))
+        made: list[Any] = [*scenes_of(chat), *clips_of(chat)]
+        assert not any(map(is_own_heldout, made))
         for message in chat.messages:
             for part in message["content"]:
                 if part["type"] == "image":
@@ -364,7 +365,7 @@ def test_edits_are_drawn_with_the_picture_that_is_edited() -> None:
     features = stage.features(batch)
     assert features is not None and not any(level[~batch["given"].repeat(2)].any() for level in features)
     stage(batch, torch.Generator().manual_seed(0))["flow"].backward()
-    assert not any(p.requires_grad for p in stage.adapter.parameters())
+    assert stage.adapter is not None and not any(p.requires_grad for p in stage.adapter.parameters())
     assert any(p.grad is not None for p in stage.unet.parameters())
     assert stage.merge().adapter is adapter
 
@@ -450,7 +451,9 @@ def test_a_model_that_cannot_draw_is_refused(tiny: Path, tmp_path: Path) -> None
     recorded = tmp_path / "sounds"
     recorded.mkdir()
     with wave.open(str(recorded / "a.wav"), "wb") as file:
-        file.setnchannels(1), file.setsampwidth(2), file.setframerate(RATE)
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
         file.writeframes((9000 * np.sin(np.arange(RATE) / 5)).astype(np.int16).tobytes())
     with pytest.raises(ModelError, match="tiny cannot read sounds"):
         train_concept(

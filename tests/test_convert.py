@@ -164,7 +164,7 @@ def test_a_kept_adapter_is_the_merged_model(source: Path, tmp_path: Path, monkey
 def test_a_conversation_is_spelt_as_nextgpt_does(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(converted, monkeypatch)
     picture = Image(torch.zeros(4, 4, 3, dtype=torch.uint8).numpy())
-    chat = [
+    chat: list[Any] = [
         {"role": "user", "content": [picture, {"type": "text", "text": " a cat"}]},
         {"role": "assistant", "content": [{"type": "text", "text": "A cat."}, {"type": "image"}]},
         {"role": "user", "content": "<s> [IMG0]"},
@@ -244,6 +244,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_checkpoint_that_does_not_fit_is_named(case: str, source: Path, tmp_path: Path) -> None:
+    changes: Any
     changes, message = REFUSED[case]
     checkpoint = nextgpt(tmp_path / "checkpoint", **changes)
     with pytest.raises(ModelError, match=message):

@@ -68,10 +68,11 @@ def test_a_condition_becomes_a_medium(folders: dict[str, Path], name: str, tmp_p
     assert torch.equal(state, torch.get_rng_state())
     assert [step for step, _ in steps] == list(range(1, len(steps) + 1)) and len(steps) >= 2
     assert type(first) is KINDS[kind] and first != second
+    medium: Any = first
     if kind != "audio" and "height" in sizes:
-        assert (first.height, first.width) == (sizes["height"], sizes["width"])
+        assert (medium.height, medium.width) == (sizes["height"], sizes["width"])
     if kind == "video":
-        assert first.fps == sizes.get("fps", 8) and len(first.frames) >= 4
+        assert medium.fps == sizes.get("fps", 8) and len(medium.frames) >= 4
     # the same again, alone in its batch
     (again,) = generator.generate(condition[:1], [1], steps=2, guidance=3.0)
     (other,) = generator.generate(told(1, shape, 5), [1], steps=2, guidance=3.0)

@@ -137,7 +137,7 @@ def test_bad_options_are_named(generator: VideoGenerator, picture: Image) -> Non
         ({"source": picture, "strength": 0.1, "steps": 2}, "leaves no step"),
     ):
         with pytest.raises(RequestError, match=words):
-            generator.generate(condition, [0], **options)  # type: ignore[arg-type]
+            generator.generate(condition, [0], **options)
     with pytest.raises(RequestError, match="as many seeds"):
         generator.generate(condition, [0, 1])
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,8 @@ def test_nanos_peaks_are_those_of_real_passes() -> None:
         shape = generator.condition_shape
         condition = torch.ones(2, *shape)
         costs = [
-            meter.measure(lambda g=generator, x=latents, t=times, c=condition: g.predict(x, t, c)),
-            meter.measure(lambda v=vae, x=latents: v.decode(x[:1], return_dict=False)),
+            meter.measure(partial(generator.predict, latents, times, condition)),
+            meter.measure(partial(vae.decode, latents[:1], return_dict=False)),
         ]
         assert near(made.stages[modality].peak_bytes, max(cost.peak_bytes for cost in costs)), modality
         for (_, planned, _), cost in zip(made.stages[modality].works, costs, strict=True):

@@ -155,7 +155,8 @@ def main() -> None:
             head = model.modality_heads[modality]
             normed = (head.proj[0] if modality == "text" else head[0])(states)
             held[f"features {modality}"] = normed[:, :: max(1, normed.shape[1] // 6)].numpy()
-    np.savez_compressed(golden / "imagebind.npz", **held)
+    arrays: dict[str, Any] = held
+    np.savez_compressed(golden / "imagebind.npz", **arrays)
     del model
     huge = {name: tuple(tensor.shape) for name, tensor in imagebind_huge().state_dict().items()}
     about = {"sizes": SIZES, "shapes": shapes, "huge": {"tensors": len(huge), "sha256": shape_hash(huge)}}

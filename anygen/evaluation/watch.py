@@ -186,9 +186,8 @@ class Watcher:
         backdrop = BACKDROPS[ground // VARIANTS] if share >= self.options.backdrop else None
         if not sights:
             return Watched(kind=None, actors=(), backdrop=backdrop, camera=view, dusk=dusk > 0, consistent=0)
-        kind, fits = explain(tracks)
-        if math.inf in (fit.cost for fit in fits):
-            kind = None
+        explained, fits = explain(tracks)
+        kind = None if math.inf in (fit.cost for fit in fits) else explained
         right = np.ones(FRAMES, bool)
         for fit, track in zip(fits, tracks, strict=True):
             right &= fit.there == track.seen
@@ -370,6 +369,7 @@ class Watcher:
         for slot in (WHOLE, *HALVES) if about else ():
             now, gain = at.clone(), 0.0
             for frame in range(*slot):
+                assert about is not None
                 angle = int(ANGLES * (frame - slot[0]) / (slot[1] - slot[0] - 1) + 0.5) % ANGLES
                 if not angle:
                     continue
@@ -393,7 +393,7 @@ class Watcher:
         if view and view.startswith("pans"):
             place[:, 0] += PAN * frames / (FRAMES - 1) * (1 if view == "pans right" else -1)
         elif view:
-            zoom = np.array([zoom_at(f if view == "zooms in" else FRAMES - 1 - f) for f in frames])
+            zoom = np.array([zoom_at(int(f) if view == "zooms in" else FRAMES - 1 - int(f)) for f in frames])
             place[:, :2] = 0.5 + (place[:, :2] - 0.5) / zoom[:, None]
             place[:, 2] /= zoom
         return place
