@@ -24,7 +24,9 @@ SIZES = (
 def toy() -> Recipe:
     recipe = recipe_for("nano-night", SIZES.split())
     fits = {
-        name: dataclasses.replace(fit, steps=2, batch=2, warmup=1, log_every=1, sample_every=0, save_every=1)
+        name: dataclasses.replace(
+            fit, steps=2, batch=2, warmup=1, log_every=1, sample_every=0, save_every=1, precision="no"
+        )
         for name, fit in recipe.fits.items()
     }
     return dataclasses.replace(recipe, fits=fits)
