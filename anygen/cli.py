@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -350,8 +351,6 @@ def story(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """`anygen demo`."""
-    from importlib.util import find_spec
-
     if not find_spec("gradio"):
         raise RequestError("the demo needs gradio: pip install 'anygen[demo]'")
     from anygen.demo import launch
@@ -365,6 +364,8 @@ def train(args: argparse.Namespace) -> int:
     bad = [item for item in args.set if "=" not in item]
     if bad:
         raise RequestError(f"--set {bad[0]!r} is not KEY=VALUE")
+    if not find_spec("peft"):
+        raise RequestError("training needs peft: pip install 'anygen[train]'")
     own = {name: getattr(args, name) for name in ("name", "images", "sounds", "model", "minutes")}
     if args.recipe == "concept":
         return train_concept(args, own)

@@ -282,3 +282,16 @@ def test_a_closed_pipe_is_no_traceback() -> None:
     done = subprocess.run([sys.executable, "-m", "anygen", "list"], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert done.stderr == "" and done.returncode == 141
+
+
+def test_what_is_not_installed_or_cannot_be_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert cli.main(["data", "sample", "playground", "-n", "1", "-o", str(tmp_path / "file" / "set")]) == 2
+    assert "no data set can be written to" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    assert cli.main(["train", "nano-night"]) == 2
+    assert capsys.readouterr().err == "anygen: training needs peft: pip install 'anygen[train]'\n"
+    assert cli.main(["demo"]) == 2
+    assert "the demo needs gradio" in capsys.readouterr().err

@@ -93,7 +93,10 @@ def write_dataset(
     if "video" in media and size % 64:
         raise DataError(f"a film's side is a multiple of 64 pixels, not {size}")
     for kind in FOLDERS if "video" in media else MEDIA:
-        (directory / FOLDERS[kind]).mkdir(parents=True, exist_ok=True)
+        try:
+            (directory / FOLDERS[kind]).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"no data set can be written to {directory}: {error.strerror}") from error
     stream = random.Random(f"{seed}|{split}")
     writer = _Writer(directory, size)
     started = directory / f"{DATA_FILE}.{os.getpid()}"

@@ -101,7 +101,7 @@ def tie(motion: nn.Module, image: nn.Module) -> None:
 
 
 def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> ImageGeneratorStage:
-    """The image generator's own stage on the networks of its trained pipeline, of which only the UNet learns."""
+    """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn."""
     config, adapter = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
         channels=tuple(config.block_out_channels),
@@ -124,6 +124,8 @@ def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> Im
     )
     stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
     stage.requires_grad_(False).unet.requires_grad_(True)
+    if adapter is not None:
+        adapter.requires_grad_(True)
     return stage
 
 
