@@ -153,6 +153,7 @@ def parser() -> Parser:
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
     _model(judge)
     judge.add_argument("--limit", type=int, metavar="N", help="requests per cell")
+    judge.add_argument("--cells", nargs="+", default=(), metavar="CELL", help="only these cells, as in '*->video'")
     _seed(judge, default=0)
     _output(judge, "where the figures and raw outputs are kept")
     _json(judge)
@@ -396,7 +397,8 @@ def evaluate(args: argparse.Namespace) -> int:
     """`anygen eval`."""
     from anygen.evaluation import evaluate as run
 
-    figures = run(args.suite, model=args.model, limit=args.limit, seed=args.seed, output=args.output)
+    asked = {"limit": args.limit, "seed": args.seed, "cells": args.cells}
+    figures = run(args.suite, model=args.model, output=args.output, **asked)
     if args.json:
         _print_json(figures)
         return 0

@@ -107,6 +107,9 @@ def test_cells_that_a_model_cannot_do_are_left_out() -> None:
     engine = Fixed(answers("matrix", 2))
     engine.reads, engine.writes = ("text", "image"), ("text",)  # type: ignore[attr-defined]
     assert set(evaluation.evaluate("matrix", model=engine, limit=2)["cells"]) == {"text->text", "image->text"}
+    figures = evaluation.evaluate("matrix", model=engine, limit=1, cells=["image->*", "*->video"])
+    assert set(figures["cells"]) == {"image->text"}
+    assert figures["command"] == "anygen eval matrix --seed 0 --limit 1 --cells 'image->*' '*->video'"
 
 
 def test_an_untouched_thing_must_stay() -> None:
@@ -126,6 +129,10 @@ def test_unknown_suites_and_limits_are_named() -> None:
         evaluation.evaluate("taste")
     with pytest.raises(RequestError, match="limit=0"):
         evaluation.evaluate("matrix", limit=0)
+    with pytest.raises(RequestError, match=r"no cell of matrix is called 'image->smell'; there are text->text, text->"):
+        evaluation.evaluate("matrix", model=Fixed({}), cells=["text->*", "image->smell"])
+    with pytest.raises(RequestError, match="the suite 'judge' has no cells to choose from"):
+        evaluation.evaluate("judge", cells=["*"])
 
 
 def test_the_judge_suite(tmp_path: Path) -> None:
@@ -141,3 +148,5 @@ def test_sheet_sizes() -> None:
     assert plain.width == captioned.width and plain.height < captioned.height
     with pytest.raises(ValueError, match="1 captions for 3 images"):
         sheet(images, ["a"])
+    strips = [np.full((20, 160, 3), 200, np.uint8)] * 3
+    assert sheet(strips, columns=1, side=160).size == (6 + 160 + 6 + 6, 6 + 3 * (20 + 6 + 6))

@@ -109,7 +109,8 @@ def test_what_learns_when(image: Any) -> None:
     stage, rng = stage_on(image), torch.Generator()
     batch = stage.prepare(0, 4, 0)
     losses = stage(batch, rng.manual_seed(0))
-    assert set(losses) == {"moves", "where", "flow"}
+    assert set(losses) == {"moves", "where", "anchor", "flow"}
+    assert losses["anchor"] < 1e-9  # a copy of the image generator's text encoder
     losses["flow"].backward()
     assert moved(stage.text_encoder) and not moved(stage.vae)
     trained = {name for name, p in stage.unet.named_parameters() if p.grad is not None}
@@ -117,7 +118,7 @@ def test_what_learns_when(image: Any) -> None:
     stage.zero_grad()
     stage.sketch_steps = 1
     first = stage(batch, rng)
-    assert set(first) == {"moves", "where"}
+    assert set(first) == {"moves", "where", "anchor"}
     sum(first.values()).backward()
     assert moved(stage.text_encoder) and moved(stage.where) and moved(stage.moves) and not moved(stage.unet)
     stage.zero_grad()
@@ -126,6 +127,10 @@ def test_what_learns_when(image: Any) -> None:
     assert set(rested) == {"flow"}
     rested["flow"].backward()
     assert moved(stage.unet) and not moved(stage.text_encoder)
+    with torch.no_grad():
+        for parameter in stage.text_encoder.parameters():
+            parameter.add_(0.1)
+    assert stage(batch, rng)["anchor"] > 0 and not any(p.requires_grad for p in stage.image_text.parameters())
     whole = stage_on(image, spatial=True)
     whole(batch, rng)["flow"].backward()
     assert whole.unet.conv_in.weight.grad is not None
@@ -143,9 +148,9 @@ def test_a_first_frame_that_is_given_is_seen_without_noise(image: Any) -> None:
     stage(batch, torch.Generator().manual_seed(0))
     pixels = stage.projection.draw(batch["layers"], batch["grounds"])[:, 0].float() / 127.5 - 1
     clean = stage.vae.encode(pixels).latent_dist.mean * stage.vae.config.scaling_factor
-    torch.testing.assert_close(seen[0][:, :, 0], clean.repeat(2, 1, 1, 1))
+    torch.testing.assert_close(seen[0][:, :, 0], clean)
     stage(batch | {"given": torch.tensor(False)}, torch.Generator().manual_seed(0))
-    assert not torch.allclose(seen[1][:, :, 0], clean.repeat(2, 1, 1, 1), atol=0.1)
+    assert not torch.allclose(seen[1][:, :, 0], clean, atol=0.1)
     assert torch.equal(seen[1][:, :, 1:], seen[0][:, :, 1:])
     frames = {tuple(stage_on(image, whole=1.0).prepare(0, 4, 0)["frames"].tolist())}
     assert frames <= {tuple(range(FRAMES))}

@@ -21,7 +21,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 ROOT = Path(__file__).parent.parent
 NANO = ROOT / "anygen" / "models" / "nano"
+STILL = ("*->text", "*->image", "*->audio", "*->image+audio")
 LIMITS = {
+    "films": 24,
     "matrix": 100,
     "vqa": 200,
     "pope": 200,
@@ -33,7 +35,9 @@ LIMITS = {
     "fad": 60,
     "judge": 250,
 }
-"""Suites and how many requests are asked per cell; the longest first."""
+"""Suites and how many requests are asked per cell; the longest first. `films` are the matrix's cells that make films,
+which take their time."""
+CELLS = {"matrix": STILL, "films": ("*->video", "*->video+audio")}
 
 Row = tuple[str, str, str, str, str]
 TABLE: tuple[Row, ...] = (
@@ -70,6 +74,23 @@ TABLE: tuple[Row, ...] = (
     ("matrix", "audio->audio", "change made, rest kept", "", ""),
     ("matrix", "image+audio->image+audio", "words, picture and sound in order", "", ""),
     ("matrix", "image+audio->image+audio", "everything right", "", ""),
+    ("matrix", "video->text", "thing, motion and backdrop", "", "0.93"),
+    ("matrix", "video->text", "thing and motion", "", ""),
+    ("matrix", "video->text", "things", "", ""),
+    ("matrix", "video+text->text", "question", "", "0.90"),
+    ("matrix", "video->audio", "what moves sounds", "", "0.90"),
+    ("matrix", "video->image", "things and backdrop", "", ""),
+    ("matrix", "video+audio->text", "answer", "", ""),
+    ("films", "text->video", "thing and motion", "", "0.90"),
+    ("films", "text->video", "thing", "", ""),
+    ("films", "text->video", "backdrop", "", ""),
+    ("films", "text->video", "the same thing in 15 of 16 frames", "", "0.90"),
+    ("films", "text->video", "words beside the film", "", ""),
+    ("films", "audio->video", "what sounds moves", "", "0.90"),
+    ("films", "image->video", "moves as asked, begins with the picture", "", "0.85"),
+    ("films", "image->video", "begins with the picture", "", ""),
+    ("films", "video->video", "change made, rest kept", "", ""),
+    ("films", "text->video+audio", "thing, motion and sound", "", ""),
     ("retrieval", "image->text", "recall@1 of 61, name", "retrieval: recall@1 of 61, name", ""),
     ("retrieval", "text->image", "recall@1 of 61, name", "retrieval: recall@1 of 61, name", ""),
     ("retrieval", "image->audio", "recall@1 of 61", "retrieval: recall@1 of 61", ""),
@@ -92,6 +113,13 @@ MAIN = {
     ("audio", "text"): ("audio->text", "sound and pattern"),
     ("audio", "image"): ("audio->image", "what sounds is drawn"),
     ("audio", "audio"): ("audio->audio", "change made, rest kept"),
+    ("video", "text"): ("video->text", "thing, motion and backdrop"),
+    ("video", "image"): ("video->image", "things and backdrop"),
+    ("video", "audio"): ("video->audio", "what moves sounds"),
+    ("text", "video"): ("text->video", "thing and motion"),
+    ("image", "video"): ("image->video", "moves as asked, begins with the picture"),
+    ("audio", "video"): ("audio->video", "what sounds moves"),
+    ("video", "video"): ("video->video", "change made, rest kept"),
 }
 """The cell and row that stand for a pair of modalities in the picture of the matrix."""
 
@@ -104,12 +132,15 @@ def measure(model: Path, folder: Path) -> dict[str, Any]:
     def one(suite: str) -> tuple[str, Any]:
         file = folder / suite / "figures.json"
         if not file.exists():
-            command = ["eval", suite, "--model", str(model), "--seed", "0", "--limit", str(LIMITS[suite])]
+            name = "matrix" if suite in CELLS else suite
+            command = ["eval", name, "--model", str(model), "--seed", "0", "--limit", str(LIMITS[suite])]
+            command += ["--cells", *CELLS[suite]] if suite in CELLS else []
             subprocess.run([sys.executable, "-m", "anygen", *command, "-o", str(file.parent)], check=True, cwd=ROOT)
         return suite, json.loads(file.read_text())
 
+    films = "video" in json.loads((model / "anygen.json").read_text())["generators"]
     with ThreadPoolExecutor(2) as pool:
-        return dict(pool.map(one, LIMITS))
+        return dict(pool.map(one, [suite for suite in LIMITS if films or suite != "films"]))
 
 
 def benchmark(model: Path, folder: Path) -> list[dict[str, Any]]:
@@ -154,6 +185,8 @@ def quoted(figures: dict[str, Any]) -> str:
     """The table of README and docs/nano.md."""
     lines = ["| cell | measure | right | 95 % interval | n | target |", "|---|---|---|---|---|---|"]
     for suite, cell, row, label, target in TABLE:
+        if suite not in figures:
+            continue
         if row.startswith("*"):
             label, columns = _special(row[1:], figures[suite])
         elif (found := figures[suite]["cells"].get(cell, {}).get(row)) and found["n"]:
@@ -162,7 +195,7 @@ def quoted(figures: dict[str, Any]) -> str:
             continue
         lines.append(f"| {cell} | {label or row} | {columns} | {target} |")
     m = figures["matrix"]
-    commands = ", ".join(f"`{figures[suite]['command']}`" for suite in LIMITS)
+    commands = ", ".join(f"`{figures[suite]['command']}`" for suite in figures)
     return (
         "\n".join(lines) + f"\n\n{m['machine']}, torch {m['torch']}, {m['split']} split, seed 0; commands: {commands}."
     )
@@ -217,7 +250,7 @@ def draw_matrix(figures: dict[str, Any], file: Path) -> None:
     for i, name in enumerate(MODALITIES):
         draw.text((margin + i * side + side / 2, margin - 24), f"{name} out", fill="black", font=small, anchor="mm")
         draw.text((margin / 2, margin + i * side + side / 2), f"{name} in", fill="black", font=small, anchor="mm")
-    cells = figures["matrix"]["cells"]
+    cells = figures["matrix"]["cells"] | figures.get("films", {"cells": {}})["cells"]
     for i, given in enumerate(MODALITIES):
         for j, made in enumerate(MODALITIES):
             box = (margin + j * side, margin + i * side, margin + (j + 1) * side - 4, margin + (i + 1) * side - 4)
@@ -237,11 +270,18 @@ def draw_matrix(figures: dict[str, Any], file: Path) -> None:
     picture.save(file, optimize=True)
 
 
+def _picture(medium: Any) -> np.ndarray:
+    """A picture as it is, a sound's spectrogram, four frames of a film: uint8 [64, width, 3]."""
+    if medium.type == "video":
+        return np.concatenate([medium.frames[len(medium.frames) * i // 4] for i in range(4)], 1)
+    return np.array(medium.pixels if medium.type == "image" else medium.plot(64, 64).pixels)
+
+
 def _square(media: list[Any]) -> np.ndarray:
-    """What was shown and what was made side by side: uint8 [height, width, 3]; sounds as their spectrograms."""
+    """What was shown and what was made side by side: uint8 [height, width, 3]."""
     if not media:
         return np.full((64, 64, 3), 255, np.uint8)
-    pictures = [np.array(m.pixels if hasattr(m, "pixels") else m.plot(64, 64).pixels) for m in media[:4]]
+    pictures = [_picture(medium) for medium in media[:4]]
     row = np.concatenate(pictures, axis=1)
     free = row.shape[1] - row.shape[0]
     return np.pad(row, ((free // 2, free - free // 2), (0, 0), (0, 0)), constant_values=255)
@@ -249,25 +289,15 @@ def _square(media: list[Any]) -> np.ndarray:
 
 def answers(engine: Any, chats: list[Any]) -> Iterator[tuple[np.ndarray, str]]:
     """What the model answers to the first turn of each chat: a picture of it, and its words."""
-    import anygen
-    from anygen.playground.compositor import Compositor
-    from anygen.playground.mixer import Mixer
-    from anygen.playground.sound import RATE
+    from anygen.evaluation.cells import World
 
-    compositor, mixer = Compositor(64), Mixer()
+    world = World()
     for chat in chats:
-        request: list[Any] = []
-        for part in chat.messages[0]["content"]:
-            if part["type"] == "text":
-                request.append(part["text"])
-            elif part["type"] == "image":
-                request.append(anygen.Image(compositor.render([part["scene"]])[0].permute(1, 2, 0).numpy()))
-            else:
-                request.append(anygen.Audio(mixer.render([part["clip"]])[0].numpy(), rate=RATE))
+        request = world.values(chat.messages[0])
         reply = engine.generate(request, seed=0)
-        shown = [part for part in request if not isinstance(part, str)]
-        made = [*reply.images, *reply.audios]
-        asked = " ".join(part for part in request if isinstance(part, str))
+        shown = [part for part in request if part.type != "text"]
+        made = [*reply.images, *reply.audios, *reply.videos]
+        asked = " ".join(part.text for part in request if part.type == "text")
         yield _square([*shown, *made]), f"{asked} -> {reply.text}"
 
 
@@ -298,7 +328,8 @@ The bundled model of AnyGen: {reads} in, {writes} out, in one ordered answer. It
 nothing, on two CPU cores, on a procedural playground; no pretrained weight and no downloaded data is in it.
 
 **It can** draw its {things} things on ten backdrops at 64 x 64 pixels, name what a picture of them shows, change
-pictures, play {sounds} sounds for up to four seconds, name them, and tell stories with pictures. **It cannot** see,
+pictures, play {sounds} sounds for up to four seconds, name them, show two seconds of film in which one or two of its
+things move, and tell stories with pictures. **It cannot** see,
 draw or hear anything else: photographs, faces, speech and music of this world mean nothing to it, and what it knows
 of the world are the playground's facts. It says that it does not know a thing that it has no picture of.
 
@@ -328,7 +359,7 @@ def write_card(model: Path, figures: dict[str, Any], table: str) -> None:
     facts["quality"] = {
         f"{cell}: {row}": figures[suite]["cells"][cell][row]
         for suite, cell, row, _, _ in TABLE
-        if row in figures[suite]["cells"].get(cell, {})
+        if suite in figures and row in figures[suite]["cells"].get(cell, {})
     }
     facts["files"] = {
         path.relative_to(model).as_posix(): sha256(path)

@@ -19,6 +19,7 @@ def sheet(
     side: int = 128,
 ) -> Image.Image:
     """Lay pictures out in rows of `columns`, each scaled to `side` pixels, with a caption below and a border around it.
+    Where all are wider than high, such as strips of films, so are their cells.
 
     images: uint8 [height, width, 3] each, of any sizes. right: green border where true, red where false, grey where
     None or not given. Captions are wrapped to three lines.
@@ -34,17 +35,18 @@ def sheet(
     letters = max(8, round((side + 2 * border) / font.getlength("abcdefghij etaoin ") * 18))
     wrapped = [_wrap(caption, letters) for caption in captions] if captions is not None else []
     lines = max((len(text) for text in wrapped), default=0)
-    cell_width, cell_height = side + 2 * border + gap, side + 2 * border + gap + line * lines
+    high = max((fitted(image, side)[1] for image in images), default=side)
+    cell_width, cell_height = side + 2 * border + gap, high + 2 * border + gap + line * lines
     canvas = Image.new("RGB", (columns * cell_width + gap, rows * cell_height + gap), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for i, image in enumerate(images):
         x, y = gap + i % columns * cell_width, gap + i // columns * cell_height
         verdict = right[i] if right is not None else None
         colour = PLAIN if verdict is None else RIGHT if verdict else WRONG
-        draw.rectangle((x, y, x + side + 2 * border - 1, y + side + 2 * border - 1), fill=colour)
-        canvas.paste(_fit(np.asarray(image), side), (x + border, y + border))
+        draw.rectangle((x, y, x + side + 2 * border - 1, y + high + 2 * border - 1), fill=colour)
+        canvas.paste(_fit(np.asarray(image), side, high), (x + border, y + border))
         for j, text in enumerate(wrapped[i] if wrapped else ()):
-            draw.text((x + border, y + side + 2 * border + 1 + line * j), text, fill=INK, font=font)
+            draw.text((x + border, y + high + 2 * border + 1 + line * j), text, fill=INK, font=font)
     return canvas
 
 
@@ -53,13 +55,19 @@ def _wrap(caption: str, letters: int) -> list[str]:
     return lines if len(lines) <= 3 else [*lines[:2], lines[2][: letters - 1] + "…"]
 
 
-def _fit(image: np.ndarray, side: int) -> Image.Image:
-    """Scale to fit a square; whole multiples keep their pixels hard."""
+def fitted(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Width and height of a picture [height, width, 3] that is scaled until it fits a square."""
     height, width = image.shape[:2]
-    picture = Image.fromarray(image).convert("RGB")
     scale = side / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    picture = picture.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX)
-    square = Image.new("RGB", (side, side), BACKGROUND)
-    square.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
-    return square
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _fit(image: np.ndarray, side: int, high: int) -> Image.Image:
+    """Scale to fit a cell of `side` by `high` pixels; whole multiples keep their pixels hard."""
+    size = fitted(image, side)
+    smaller = size[0] < image.shape[1] or size[1] < image.shape[0]
+    picture = Image.fromarray(image).convert("RGB")
+    picture = picture.resize(size, Image.Resampling.BOX if smaller else Image.Resampling.NEAREST)
+    cell = Image.new("RGB", (side, high), BACKGROUND)
+    cell.paste(picture, ((side - size[0]) // 2, (high - size[1]) // 2))
+    return cell

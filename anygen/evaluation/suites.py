@@ -3,8 +3,10 @@
 import json
 import platform
 import random
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +82,14 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     output: str | Path | None = None,
+    cells: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Run a suite and return its figures, which `output` keeps as figures.json with every raw answer beside it.
 
-    `model` is an engine, or what `anygen.load` takes. `limit` is the number of requests per cell. `progress` is called
-    with a cell's name, requests done and requests in all; None writes to stderr where that is a terminal.
+    `model` is an engine, or what `anygen.load` takes. `limit` is the number of requests per cell. `cells` are
+    patterns, as in `*->video`, of the cells that a suite shall ask; without any it asks all. `progress` is called with
+    a cell's name, requests done and requests in all; None writes to stderr where that is a terminal.
     """
     if suite not in SUITES:
         raise RequestError(f"no suite is called '{suite}'; there are {', '.join(SUITES)}")
@@ -93,6 +97,8 @@ def evaluate(
         raise RequestError(f"no split is called '{split}'; there are train, heldout")
     if limit is not None and limit < 1:
         raise RequestError(f"limit={limit}: ask at least 1 request per cell")
+    if cells and suite not in ASKED:
+        raise RequestError(f"the suite '{suite}' has no cells to choose from; these have: {', '.join(ASKED)}")
     folder = Path(output) if output is not None else None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +111,7 @@ def evaluate(
         if suite in PARTS:
             figures = PARTS[suite](engine, limit, seed, split, folder)
         else:
-            figures = _ask(suite, engine, limit, seed, split, folder, progress)
+            figures = _ask(suite, engine, limit, seed, split, folder, cells, progress)
             clean = JUDGED if limit is None else min(JUDGED, 4 * limit)
             figures["judge"] = accuracy(clean, seed, split)
             if any(cell.endswith("audio") for cell in figures["cells"]):
@@ -113,6 +119,7 @@ def evaluate(
             if any("video" in cell.split("->")[1] for cell in figures["cells"]):
                 figures["watcher"] = viewing.accuracy(min(VIEWED, clean), seed, split)
     command = f"anygen eval {suite} --seed {seed}" + (f" --limit {limit}" if limit is not None else "")
+    command += f" --cells {' '.join(map(shlex.quote, cells))}" if cells else ""
     figures = {"suite": suite, "model": name, "split": split, "seed": seed, **figures, "command": command, **machine()}
     if folder:
         (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -156,9 +163,18 @@ def _ask(
     seed: int,
     split: str,
     folder: Path | None,
+    wanted: Sequence[str],
     progress: Progress | None,
 ) -> dict[str, Any]:
-    chosen, measure = ASKED[suite]
+    every, measure = ASKED[suite]
+    for pattern in wanted:
+        if not any(fnmatchcase(name, pattern) for name in every):
+            raise RequestError(f"no cell of {suite} is called '{pattern}'; there are {', '.join(every)}")
+    chosen = {
+        name: cell
+        for name, cell in every.items()
+        if not wanted or any(fnmatchcase(name, pattern) for pattern in wanted)
+    }
     world = cells.World()
     results: list[Result] = []
     asked: list[Case] = []

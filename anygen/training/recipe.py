@@ -47,11 +47,12 @@ class Recipe:
     audio_guidance: float = 2.5
     video_depth: int = 2  # blocks in which the video encoder's features see each other
     video_text_steps: int | None = None
-    video_sketch_steps: int = 200  # few: its text encoder is that of pictures, which the UNet understands already
+    video_sketch_steps: int = 800
     video_guidance: float = 2.5
     video_strength: float | None = 1.0  # how far a picture that is animated may be left; none: it cannot be
     motion_heads: int = 4
     motion_seen: int = 8  # frames of each film that the video generator is shown at once, of 16
+    motion_whole: float = 0.2  # share of the batches in which it is shown all 16
     motion_spatial: bool = False  # train the layers that the video generator has of the image generator, too
     motion_pictures: int = 0  # pictures in each of its batches: then these layers learn, and stay shared
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from

@@ -143,7 +143,8 @@ class VideoGeneratorStage(nn.Module):
 
     `looks` weighs a second task for the text encoder: from its state at a thing's name linear heads tell how the thing
     moves and which cells it covers at MOMENTS. The heads are not part of the pipeline. The UNet waits for
-    `sketch_steps` batches; after `text_steps` the text encoder rests, so that alignment can begin.
+    `sketch_steps` batches; after `text_steps` the text encoder rests, so that alignment can begin. `anchor` weighs how
+    far its states are from those of the image generator's: that is where the UNet finds what a thing looks like.
     """
 
     name = "video-generator"
@@ -155,11 +156,12 @@ class VideoGeneratorStage(nn.Module):
         *,
         heads: int = 4,
         length: int = 40,
-        repeats: int = 2,
+        repeats: int = 1,
         plain: float = 0.7,
         text_steps: int | None = None,
         focus: float = 5.0,
         looks: float = 1.0,
+        anchor: float = 1.0,
         sketch_steps: int = 0,
         settled: float = 0.85,
         given: float = 0.2,
@@ -175,11 +177,12 @@ class VideoGeneratorStage(nn.Module):
                 f"a video generator is shown {seen} frames at once; a number that divides {FRAMES} is needed"
             )
         self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
-        self.focus, self.looks_weight, self.sketch_steps = focus, looks, sketch_steps
+        self.focus, self.looks_weight, self.anchor, self.sketch_steps = focus, looks, anchor, sketch_steps
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
         self.vae = image.vae.eval().requires_grad_(False)
         self.tokenizer = caption_tokenizer(image.tokenizer, length)
         self.text_encoder = copy.deepcopy(image.text_encoder).requires_grad_(True)
+        self.image_text = image.text_encoder.eval().requires_grad_(False)
         self.unet = build_motion_unet(image.unet, heads)
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
         self.pictures = pictures_of(image, focus=focus, settled=settled, edits=edits) if pictures else None
@@ -204,6 +207,7 @@ class VideoGeneratorStage(nn.Module):
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
         self.vae.eval()
+        self.image_text.eval()
         return self
 
     @property
@@ -254,7 +258,9 @@ class VideoGeneratorStage(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
             condition = self.text_encoder(batch["ids"])[0]  # [films, length, width]
         losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
-        if losses and int(batch["step"]) < self.sketch_steps:
+        if self.anchor and not rests:
+            losses["anchor"] = self.anchor * self.apart(batch["ids"], condition)
+        if "where" in losses and int(batch["step"]) < self.sketch_steps:
             return losses
         frames, device = batch["frames"], condition.device
         with torch.no_grad():
@@ -279,6 +285,12 @@ class VideoGeneratorStage(nn.Module):
             shown = {key.removeprefix(_PICTURE): value for key, value in batch.items() if key.startswith(_PICTURE)}
             losses["picture"] = self.pictures(shown, rng)["flow"]
         return losses
+
+    def apart(self, ids: Tensor, condition: Tensor) -> Tensor:
+        """How far the states are from those of the image generator's text encoder, in its variance."""
+        with torch.no_grad():
+            wanted = self.image_text(ids)[0].float()
+        return F.mse_loss(condition.float(), wanted) / wanted.var()
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
         """How well the states at things' names tell how the things move and where they are."""

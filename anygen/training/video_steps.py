@@ -49,6 +49,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         settled=r.settled,
         given=r.given,
         seen=r.motion_seen,
+        whole=r.motion_whole,
         spatial=r.motion_spatial,
         pictures=r.motion_pictures,
         edits=r.edits,
