@@ -81,6 +81,9 @@ def networks(folder: Path) -> dict[str, nn.Module]:
             # a class of this package is named by its module's last word; diffusers finds it by what is imported
             library = library if library in ("diffusers", "transformers") else _own(library)
             found[component] = build(library, name, read_config(config), str(config))
+    beside = folder / "adapter" / "config.json"  # what helps a pipeline that is whole without it
+    if "adapter" not in found and beside.is_file():
+        found["adapter"] = build("diffusers", "T2IAdapter", read_config(beside), str(beside))
     return found
 
 

@@ -1,5 +1,6 @@
 """Pictures that are edited: the adapter that sees them, what it learns from, and the pipeline that carries it."""
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from anygen.error import ModelError
 from anygen.generators.image import ImageGenerator
 from anygen.media import Image
+from anygen.meta import networks
 from anygen.playground.arrange import on_cells
 from anygen.playground.scene import place_of, relation_of, sample_scene
 from anygen.playground.things import SIZES
@@ -29,7 +32,7 @@ def stage() -> ImageGeneratorStage:
 @pytest.fixture(scope="module")
 def generator(stage: ImageGeneratorStage, tmp_path_factory: pytest.TempPathFactory) -> ImageGenerator:
     folder = tmp_path_factory.mktemp("adapted")
-    stage.pipeline().save_pretrained(folder)
+    ImageGenerator(copy.deepcopy(stage).pipeline()).save_pretrained(folder)
     return ImageGenerator.from_pretrained(folder)
 
 
@@ -81,15 +84,39 @@ def test_a_row_of_edits_is_the_single_edit_and_steps_are_reported(
     assert np.abs(single.pixels.astype(int) - seen[-1][2][0].pixels).max() <= 1
 
 
-def test_plain_diffusers_opens_the_folder_and_edits(stage: ImageGeneratorStage, tmp_path: Path) -> None:
-    from diffusers import DiffusionPipeline
+def test_plain_diffusers_opens_the_folder_and_draws_from_a_prompt(
+    generator: ImageGenerator, pictures: list[Image], tmp_path: Path
+) -> None:
+    from diffusers import DiffusionPipeline, T2IAdapter
 
-    stage.pipeline().save_pretrained(tmp_path)
+    generator.save_pretrained(tmp_path)
     pipeline = DiffusionPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
-    latents = torch.zeros(1, 4, 8, 8)
-    made = pipeline("a cat", image=latents, height=16, width=16, num_inference_steps=2, output_type="latent").images
-    assert made.shape == (1, 4, 8, 8)
+    assert type(pipeline).__name__ == "StableDiffusionPipeline"
+    rng = torch.Generator().manual_seed(5)
+    made = pipeline("a cat", height=16, width=16, num_inference_steps=2, guidance_scale=2.0, generator=rng).images[0]
+    (wanted,) = generator.generate(generator.condition(["a cat"]), [5], steps=2, guidance=2.0)
+    assert np.abs(np.asarray(made).astype(int) - wanted.pixels).max() <= 1
+    beside = T2IAdapter.from_pretrained(tmp_path / "adapter").state_dict()
+    assert all(torch.equal(beside[key], value) for key, value in generator.pipeline.adapter.state_dict().items())
+    again, condition = ImageGenerator.from_pretrained(tmp_path), generator.condition(["a cat"])
+    edits = [g.generate(condition, [0], steps=2, source=pictures[0], strength=1.0) for g in (generator, again)]
+    assert edits[0] == edits[1]
+    (tmp_path / "adapter" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(ModelError, match="adapter"):
+        ImageGenerator.from_pretrained(tmp_path)
+
+
+def test_a_folder_of_diffusers_own_pipeline_with_an_adapter_opens(
+    stage: ImageGeneratorStage, generator: ImageGenerator, tmp_path: Path
+) -> None:
+    stage.pipeline().save_pretrained(tmp_path)
+    opened = ImageGenerator.from_pretrained(tmp_path)
+    condition = generator.condition(["a cat"])
+    assert opened.generate(condition, [1], steps=2) == generator.generate(condition, [1], steps=2)
+    assert networks(tmp_path).keys() == {"vae", "unet", "text_encoder", "adapter"}
+    generator.save_pretrained(tmp_path / "beside")
+    assert networks(tmp_path / "beside").keys() == {"vae", "unet", "text_encoder", "adapter"}
 
 
 def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None:

@@ -78,14 +78,20 @@ class DiffusionGenerator(ABC):
                 pipeline = DiffusionPipeline.from_pretrained(
                     folder, local_files_only=True, use_safetensors=True, **_left_out(folder), **parts, **options
                 )
+                whole = cls._whole(pipeline, folder, options)
         except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
             raise ModelError(f"{folder} does not open as a diffusers pipeline: {str(error).splitlines()[0]}") from error
         for name, module in pipeline.components.items():
             if isinstance(module, nn.Module) and name not in parts:
                 _compare(module, folder / name, adapted=index[name][1] != type(module).__name__)
-        generator = cls(pipeline.to(device))
+        generator = cls(whole.to(device))
         generator.borrowed = tuple(absent)
         return generator
+
+    @classmethod
+    def _whole(cls, pipeline: Any, folder: Path, options: dict[str, Any]) -> Any:
+        """The opened pipeline with what its folder holds beside it."""
+        return pipeline
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the pipeline as a diffusers folder, without what it borrows."""
@@ -216,10 +222,15 @@ def _part(folder: Path, base: Path, name: str, kind: tuple[str, str], options: d
     part_class = getattr(import_module(kind[0]), kind[1])
     if not issubclass(part_class, nn.Module):
         return part_class.from_pretrained(base / name, local_files_only=True)
-    check_files(base / name)
-    part = part_class.from_pretrained(base / name, local_files_only=True, use_safetensors=True, **options)
-    _compare(part, base / name)
-    return part
+    return opened(base / name, part_class, options)
+
+
+def opened(folder: Path, part: Any, options: dict[str, Any]) -> Any:
+    """A network of the class `part` from its folder, strictly."""
+    check_files(folder)
+    network = part.from_pretrained(folder, local_files_only=True, use_safetensors=True, **options)
+    _compare(network, folder)
+    return network
 
 
 def _compare(module: nn.Module, folder: Path, adapted: bool = False) -> None:

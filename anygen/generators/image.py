@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from anygen.error import RequestError
-from anygen.generators.diffusion import OnStep, logs
+from anygen.error import ModelError, RequestError
+from anygen.generators.diffusion import OnStep, logs, opened
 from anygen.generators.frames import FrameGenerator
 from anygen.media import Image
 from anygen.weights import quiet
 
+ADAPTER = "adapter"  # the folder of a T2I-Adapter in that of the pipeline that it helps
+
 
 class ImageGenerator(FrameGenerator):
-    """Pictures from conditions [batch, length, width], through any diffusers pipeline with `prompt_embeds`."""
+    """Pictures from conditions [batch, length, width], through any diffusers pipeline with `prompt_embeds`.
+
+    A pipeline with a T2I-Adapter for edits is kept as its twin without one, which opens and draws from a prompt
+    anywhere, and the adapter in a folder `adapter` that the twin's index does not name.
+    """
 
     modality = "image"
     twin = "Img2ImgPipeline"
@@ -26,6 +33,27 @@ class ImageGenerator(FrameGenerator):
         super().__init__(pipeline)
         self._adapted = getattr(pipeline, "adapter", None) is not None
         self._plain: Any = None
+
+    @classmethod
+    def _whole(cls, pipeline: Any, folder: Path, options: dict[str, Any]) -> Any:
+        if not (folder / ADAPTER).is_dir() or "adapter" in pipeline.components:
+            return pipeline
+        import diffusers
+
+        name = type(pipeline).__name__.replace("Pipeline", "AdapterPipeline")
+        if not hasattr(diffusers, name):
+            raise ModelError(f"{folder / ADAPTER} belongs to a {name}, and diffusers has none")
+        adapter = opened(folder / ADAPTER, diffusers.T2IAdapter, options)
+        return _of(getattr(diffusers, name), pipeline.components | {"adapter": adapter})
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the pipeline as a diffusers folder that draws from a prompt, and its adapter beside it."""
+        if not self._adapted:
+            return super().save_pretrained(folder)
+        plain = type(self)(self._drawer())
+        plain.borrowed = self.borrowed
+        plain.save_pretrained(folder)
+        self.pipeline.adapter.save_pretrained(Path(folder) / ADAPTER, safe_serialization=True)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """[batch, channels, height, width], noise or flow as the scheduler has it."""
@@ -92,13 +120,11 @@ class ImageGenerator(FrameGenerator):
         if self._plain is None:
             import diffusers
 
-            parts = {name: part for name, part in self.pipeline.components.items() if name != "adapter"}
             name = type(self.pipeline).__name__
             plain = name.replace("AdapterPipeline", "Pipeline")
             if not hasattr(diffusers, plain):
                 raise RequestError(f"{name} cannot draw without a picture: diffusers has no {plain}")
-            with quiet(*logs()):
-                self._plain = getattr(diffusers, plain)(**parts)
+            self._plain = _of(getattr(diffusers, plain), self.pipeline.components)
             self._plain.set_progress_bar_config(disable=True)
         return self._plain
 
@@ -119,6 +145,14 @@ class ImageGenerator(FrameGenerator):
         if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
             return {"callback_on_step_end": after}
         return {"callback": lambda step, timestep, latents: report(len(pipeline.scheduler.timesteps), latents)}
+
+
+def _of(pipeline: Any, components: dict[str, Any]) -> Any:
+    """A pipeline of this class from those of another's components that it knows; none watches over what it draws."""
+    known = inspect.signature(pipeline).parameters
+    options = {"image_encoder": None, "requires_safety_checker": False} | components
+    with quiet(*logs()):
+        return pipeline(**{name: part for name, part in options.items() if name in known})
 
 
 def to_images(pixels: Tensor) -> list[Image]:

@@ -133,6 +133,7 @@ class Run(Steps):
     def _image_generator(self, folder: Path) -> bool:
         from diffusers import AutoencoderKL
 
+        from anygen.generators.image import ImageGenerator
         from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
 
         r = self.recipe
@@ -155,7 +156,7 @@ class Run(Steps):
         )
         if not self._fit(stage, folder, "image-generator"):
             return False
-        stage.pipeline().save_pretrained(folder / "part")
+        ImageGenerator(stage.pipeline()).save_pretrained(folder / "part")
         return True
 
     def _audio_encoder(self, folder: Path) -> bool:
