@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 NANO = ROOT / "anygen" / "models" / "nano"
 STILL = ("*->text", "*->image", "*->audio", "*->image+audio")
 LIMITS = {
-    "films": 24,
+    "films": 16,
     "matrix": 100,
     "vqa": 200,
     "pope": 200,

@@ -22,6 +22,10 @@ LENDERS = {"video": "image"}
 QUERIES = {"image": 16, "audio": 24, "video": 32}
 """Tokens in which an input projector tells a medium: as many as its longest caption has."""
 
+READING = {"image": (2, 2), "audio": (2, 2), "video": (1, 1)}
+"""Layers in which an output projector's states of signals see each other, and how many times as wide as the projector
+these and the decoder's are inside: films take less, so that all of nano stays below 100 MB."""
+
 
 def _captions(modality: str, count: int) -> list[str]:
     """Random training captions."""
@@ -348,6 +352,7 @@ class Run(Steps):
         length, width = generator.condition_shape
         heads = load_file(self.need("llm") / "recall.safetensors")
         told = heads[f"heads.{modality}.weight"]
+        layers, inside = READING[modality]
         query = QueryTransformer(
             QueryConfig(
                 count=SIGNALS[modality],
@@ -357,8 +362,8 @@ class Run(Steps):
                 width_out=width,
                 width=self.recipe.projector_width,
                 heads=4,
-                feedforward=2 * self.recipe.projector_width,
-                encoder_layers=2,
+                feedforward=inside * self.recipe.projector_width,
+                encoder_layers=layers,
                 decoder_layers=2,
             )
         )
