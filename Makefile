@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 # The request that `make run` answers, and where it puts the answer.
 EXAMPLE ?= --image demos/cat.png --audio demos/drum.flac "Draw what you hear and let me hear what you see."
+FILM ?= --video demos/dog.mp4 "Now let it become night."
 ANSWER ?= answer
 RECIPE ?= nano
 DIRS := $(wildcard anygen tests demos benchmarks tools)
@@ -16,9 +17,10 @@ DIRS := $(wildcard anygen tests demos benchmarks tools)
 help:  ## list what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-run: $(VENV)/run.stamp  ## install, and answer one request with the bundled model
+run: $(VENV)/run.stamp  ## install, and answer a picture, a sound and a film with the bundled model
 	@$(BIN)/anygen generate $(EXAMPLE) --output $(ANSWER)
-	@echo "The answer is in $(ANSWER)/ - open $(ANSWER)/answer.html"
+	@$(BIN)/anygen generate $(FILM) --output $(ANSWER)/film
+	@echo "The answers are in $(ANSWER)/ - open $(ANSWER)/answer.html and $(ANSWER)/film/answer.html"
 
 demo: $(VENV)/demo.stamp  ## install, and open the web demo
 	@$(BIN)/anygen demo
