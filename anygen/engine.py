@@ -80,10 +80,9 @@ def load(
     """
     began = time.perf_counter()
     if isinstance(dtype, str):
-        found = getattr(torch, dtype, None)
-        if not isinstance(found, torch.dtype):
+        if dtype not in ("float32", "bfloat16", "float16"):
             raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
-        dtype = found
+        dtype = getattr(torch, dtype)
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=chosen)

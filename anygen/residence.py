@@ -59,6 +59,10 @@ class Residence:
             self._caches.clear()
             for part in self._parts:
                 part.to(self.rest)
+            if self._parts and self.device.type != "cpu":
+                from accelerate.utils.memory import clear_device_cache
+
+                clear_device_cache()  # else what comes next has to fit between the holes
             self._parts, self.stage = [], None
 
     def keep(self, cache: Any) -> None:

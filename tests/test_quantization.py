@@ -1,6 +1,5 @@
 """Quantised weights: which layers, how many bytes, the same ones each time, and answers that stay whole."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def test_bytes_in_closed_form() -> None:
     layer, odd = nn.Linear(128, 48, device="meta"), nn.Linear(50, 16, device="meta")
     assert quantization.size("unet", "int8", layer, "cpu") == 48 * 128 + 48 * 5
     assert quantization.size("llm", "4bit", layer, "cpu") == 48 * 128 // 2 + 48 * 2 * 4  # two groups of 64
-    assert quantization.size("llm", "4bit", layer, "cuda") == 48 * 1024 // 2 + 48 * 2 * 4  # rows are filled up
+    assert quantization.size("llm", "4bit", layer, "cuda") == 48 * 1024 // 2 + 48 * 16 * 4  # rows are filled up
     assert quantization.bits("unet", "4bit", layer) == 8 and quantization.bits("llm", "4bit", odd) == 8
 
 
@@ -77,6 +76,15 @@ def test_the_weights_are_near_and_always_the_same(kind: str, error: float) -> No
     truth = whole.narrow(whole.wide(x)).float()
     assert torch.equal(*outs)
     assert 0 < (outs[0] - truth).norm() / truth.norm() < error
+
+
+@torchao
+@pytest.mark.parametrize("kind", quantization.KINDS)
+def test_quantised_weights_move_between_devices(kind: str) -> None:
+    net = network().to(torch.bfloat16)
+    quantization.quantize("llm", net, kind)
+    net.to("meta")  # as offload moves them
+    assert {tensor.device.type for tensor in quantization.held(net)} == {"meta"}
 
 
 @pytest.fixture(scope="module")
@@ -102,48 +110,42 @@ def test_a_quantised_model_answers_whole(folder: Path, kind: str, tmp_path: Path
 def parts(engine: Engine) -> dict[str, int]:
     """Bytes of what `anygen plan` calls the LLM and the generators' parts."""
     model = engine.model
-    nets = {
-        f"generators.{m}.{name}": net for m in model.writes for name, net in model.generator(m).networks().items()
-    }
+    nets = {f"generators.{m}.{name}": net for m in model.writes for name, net in model.generator(m).networks().items()}
     return {name: size(net) for name, net in {"llm": model.llm, **nets}.items()}
 
 
 @torchao
 @bundled
-@pytest.mark.parametrize("kind", quantization.KINDS)
-def test_the_plan_of_nano_is_what_a_load_takes(kind: str) -> None:
-    real = parts(anygen.load(NANO, device="cpu", quantize=kind))
-    planned = planning.plan(str(NANO), CPU, quantize=kind).describe(CPU)["parts"]
-    whole = planning.plan(str(NANO), CPU).describe(CPU)["parts"]
+@pytest.mark.parametrize(("kind", "share"), [("int8", 0.45), ("4bit", 0.25)])
+def test_the_plan_of_nano_is_what_a_load_takes(kind: str, share: float) -> None:
+    engine = anygen.load(NANO, device="cpu", quantize=kind)
+    real, planned = parts(engine), planning.plan(str(NANO), CPU, quantize=kind).describe(CPU)["parts"]
     for name, count in real.items():
         if name in planned:  # a part that is borrowed is planned with its lender
             assert planned[name]["bytes"] == pytest.approx(count, rel=0.05), name
-    assert planned["llm"]["bytes"] < (0.25 if kind == "4bit" else 0.45) * whole["llm"]["bytes"]
+    assert real["llm"] < share * 4 * engine.model.llm.num_parameters()
     assert planned["llm"]["dtype"] == ("4bit and bfloat16" if kind == "4bit" else "int8 and float32")
 
 
 def test_a_plan_knows_bits_and_offload(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     card = CARDS["rtx-4090"]
-    whole, told = (planning.plan(str(folder), card, quantize=kind).describe(card) for kind in (None, "int8"))
-    assert told["weights_bytes"] < whole["weights_bytes"]
-    assert told["weights_bytes"] == sum(part["bytes"] for part in told["parts"].values())
-    assert cli.main(["plan", str(folder), "--device", "rtx-4090", "--quantize", "int8", "--offload", "--json"]) == 0
-    away = json.loads(capsys.readouterr().out)
-    assert (away["quantize"], away["offload"], away["host_bytes"]) == ("int8", True, told["weights_bytes"])
-    assert away["peak_bytes"] == told["peak_bytes_offloaded"] < told["peak_bytes"]
-    assert cli.main(["plan", str(folder), "--device", "rtx-4090", "--quantize", "4bit", "--offload"]) == 0
+    assert cli.main(["plan", str(folder), "--device", "rtx-4090", "--quantize", "int8", "--offload"]) == 0
     out = capsys.readouterr().out
-    assert "tiny on rtx-4090, 4bit, offloaded" in out and "resting in the CPU's memory" in out
-    assert "all resident" not in out
+    assert "tiny on rtx-4090, int8, offloaded" in out and "resting in the CPU's memory" in out
+    assert "int8 and float32" in out and "all resident" not in out
+    made = planning.plan(str(folder), card, quantize="int8")
+    told, away = made.describe(card), made.describe(card, offload=True)
+    assert told["weights_bytes"] == sum(part["bytes"] for part in told["parts"].values()) == away["host_bytes"]
+    assert away["peak_bytes"] == told["peak_bytes_offloaded"] < told["peak_bytes"]
+    assert (told["offload"], told["host_bytes"], away["offload"], away["quantize"]) == (False, 0, True, "int8")
 
 
-def test_four_bits_of_a_large_model_are_planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ANYGEN_HOME", str(tmp_path))
-    card = CARDS["rtx-4090"]
-    whole, small = (planning.plan("nextgpt", card, quantize=kind).describe(card)["parts"] for kind in (None, "4bit"))
-    # of Vicuna's 6.74 G weights 6.48 G are in four bits with 1/2 bit of scales; embeddings and head stay in sixteen
-    assert small["llm"]["bytes"] == pytest.approx(6.48e9 * 4.5 / 8 + 0.26e9 * 2, rel=0.02)
-    assert small["generators.image.vae"] == whole["generators.image.vae"]
+def test_four_bits_of_a_large_model_are_planned() -> None:
+    made = planning.Plan(model="vicuna", quantize="4bit")
+    made.parts["llm"], modules, _ = planning._from_config("vicuna-7b-v0", torch.bfloat16)
+    assert made.shrink("llm", "llm", modules["llm"], "cuda", torch.bfloat16) == (0, 0)
+    # of its 6.74 G weights 6.48 G are in four bits with half a bit of scales; embeddings and head stay in sixteen
+    assert made.parts["llm"].bytes == pytest.approx(6.48e9 * 4.5 / 8 + 0.26e9 * 2, rel=0.02)
 
 
 @pytest.mark.parametrize(

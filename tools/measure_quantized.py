@@ -2,7 +2,7 @@
 
 python tools/measure_quantized.py                          # int8, 100 requests per cell of the matrix
 python tools/measure_quantized.py --kinds int8 4bit
-python tools/measure_quantized.py --figures DIR --limit 8  # DIR/KIND/figures.json is not measured again; plain is "whole"
+python tools/measure_quantized.py --figures DIR --limit 8  # what DIR/whole and DIR/KIND have of figures.json is kept
 
 Seconds are paired: every request is answered by both models, one right after the other, in turns, in one process.
 """
@@ -53,7 +53,11 @@ def race(whole: Any, small: Any, repeats: int) -> dict[str, tuple[float, float, 
     """
     from anygen.bench import ASK, DRAW, FILM, SOUND
 
-    works = {"an answer in text": (ASK, "text"), "one image": (DRAW, "image"), "four seconds of sound": (SOUND, "audio")}
+    works = {
+        "an answer in text": (ASK, "text"),
+        "one image": (DRAW, "image"),
+        "four seconds of sound": (SOUND, "audio"),
+    }
     works["one film"] = (FILM, "video")
     found = {}
     for work, (request, to) in works.items():
