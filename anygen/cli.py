@@ -248,13 +248,13 @@ def _print_json(value: Any) -> None:
 
 def _loading(args: argparse.Namespace) -> dict[str, Any]:
     """The options of `anygen.load` that were given."""
+    for noisy in ("torchao", "torch.utils._pytree"):  # they tell of kernels for other GPUs, at each start
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     return {name: value for name in LOADING if (value := getattr(args, name))}
 
 
 def _load(args: argparse.Namespace) -> Any:
     _say(f"loading {args.model or 'nano'} ...")
-    for noisy in ("torchao", "torch.utils._pytree"):  # they tell of kernels for other GPUs, at each start
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     from anygen.engine import load
 
     return load(*([args.model] if args.model else []), **_loading(args))

@@ -59,7 +59,8 @@ def layers(part: str, module: nn.Module) -> dict[str, nn.Linear]:
     """
     if part not in PARTS:
         return {}
-    head = module.get_output_embeddings() if part == "llm" and hasattr(module, "get_output_embeddings") else None
+    net: Any = module
+    head = net.get_output_embeddings() if part == "llm" else None
     spare = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     return {
         name: layer

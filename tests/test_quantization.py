@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pipelines import PIPELINES, pipeline
 from torch import nn
 
 import anygen
@@ -13,6 +14,7 @@ from anygen.catalog import PRESETS
 from anygen.engine import Engine
 from anygen.error import ModelError, RequestError
 from anygen.evaluation import suites
+from anygen.generators.adapter import MediumOptions, PipelineGenerator
 from anygen.hardware import CARDS, Device
 
 torchao = pytest.mark.skipif(not quantization.find_spec("torchao"), reason="torchao is not installed")
@@ -107,6 +109,22 @@ def test_a_quantised_model_answers_whole(folder: Path, kind: str, tmp_path: Path
     assert not (tmp_path / "model.part").exists()
 
 
+@torchao
+@pytest.mark.parametrize("name", ["sd3", "wan", "audioldm2"])
+def test_pipelines_of_others_run_in_eight_bits(name: str) -> None:
+    _, _, shape, sizes = PIPELINES[name]
+    generator = PipelineGenerator(pipeline(name), MediumOptions(**sizes))
+    generator._null = torch.zeros(1, *shape)
+    condition = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    (whole,) = generator.generate(condition, [1], steps=2, guidance=2.0)
+    before = sum(size(net) for net in generator.modules())
+    for part, net in generator.networks().items():
+        quantization.quantize(part, net, "int8")
+    (small,) = generator.generate(condition, [1], steps=2, guidance=2.0)
+    assert type(small) is type(whole) and whole != small
+    assert sum(size(net) for net in generator.modules()) < before
+
+
 def parts(engine: Engine) -> dict[str, int]:
     """Bytes of what `anygen plan` calls the LLM and the generators' parts."""
     model = engine.model
@@ -185,3 +203,24 @@ def test_a_suite_says_how_its_model_was_loaded(monkeypatch: pytest.MonkeyPatch) 
     figures = suites.evaluate("vae", model="nano", loading=loading, limit=3)
     assert seen == [("nano", loading)] and figures["quantize"] == "int8"
     assert figures["command"] == "anygen eval vae --seed 0 --limit 3 --quantize int8 --offload"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["generate", "hello"], ["chat"], ["story", "a dog"], ["demo"], ["eval", "vae"]],
+    ids=lambda command: command[0],
+)
+def test_the_command_line_says_how_a_model_is_loaded(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+
+    def load(model: Any, **options: Any) -> Any:
+        seen.append((model, options))
+        raise RequestError("that is all")
+
+    monkeypatch.setattr("anygen.engine.load", load)
+    options = ["--device", "cuda", "--dtype", "bfloat16", "--quantize", "int8", "--offload"]
+    assert cli.main([*command, "--model", "m", *options]) == 2
+    assert capsys.readouterr().err.endswith("anygen: that is all\n")
+    assert seen == [("m", {"device": "cuda", "dtype": "bfloat16", "quantize": "int8", "offload": True})]
