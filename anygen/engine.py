@@ -79,10 +79,9 @@ def load(
     With `offload` only the parts at work are on the GPU: the encoders, the LLM, or one generator.
     """
     began = time.perf_counter()
-    if isinstance(dtype, str):
-        if dtype not in ("float32", "bfloat16", "float16"):
-            raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
-        dtype = getattr(torch, dtype)
+    if isinstance(dtype, str) and dtype not in ("float32", "bfloat16", "float16"):
+        raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+    wanted: torch.dtype | None = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=chosen)
@@ -90,7 +89,7 @@ def load(
         raise RequestError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
     if offload and chosen.type == "cpu":
         raise RequestError("offload=True keeps parts off a GPU, and the device is cpu: leave it out")
-    opened = AnyGenModel.load(find(model), chosen, dtype, quantize, offload)
+    opened = AnyGenModel.load(find(model), chosen, wanted, quantize, offload)
     return Engine(opened, load_seconds=time.perf_counter() - began)
 
 
