@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def test_a_stage_comes_after_the_last_one_has_left() -> None:
     ears, llm, painter = (Part(name, log) for name in ("ears", "llm", "painter"))
     residence = Residence("cuda:0")
     for stage, part in [("read", ears), ("text", llm), ("text", llm), ("image", painter), ("text", llm)]:
-        with residence.at(stage, lambda part=part: [part]):
+        with residence.at(stage, partial(list, (part,))):
             assert residence.stage == stage
     assert log == [
         ("ears", "cuda:0"), ("ears", "cpu"),
