@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -15,6 +16,7 @@ from anygen.convert.command import add_sources
 from anygen.error import AnyGenError, RequestError
 
 MODALITIES = ("text", "image", "audio", "video")
+LOADING = ("device", "dtype", "quantize", "offload")
 ANNOTATIONS = ("llava", "nextgpt", "cc3m", "webvid", "audiocaps")
 
 
@@ -109,14 +111,14 @@ def parser() -> Parser:
         help="what the answer is to hold; may be repeated",
     )
     _output(one, "where the answer is kept (default: answer, if it holds more than text)")
-    _model(one)
+    _model(one, loads=True)
     _seed(one)
     one.add_argument("--steps", type=int, metavar="N", help="sampling steps of the generators")
     one.add_argument("--guidance", type=float, metavar="G", help="how strictly the generators follow the request")
     _json(one)
 
     talk = command("chat", chat, "talk in the terminal; /help there says how to send files")
-    _model(talk)
+    _model(talk, loads=True)
     _output(talk, "where pictures, sounds and films of the conversation are kept (default: answer)")
     _seed(talk)
 
@@ -124,11 +126,11 @@ def parser() -> Parser:
     book.add_argument("idea", metavar="IDEA", help="what the story is about")
     book.add_argument("--pages", type=int, default=4, metavar="N", help="how many pages (default: 4)")
     _output(book, "where story.html and story.md are kept (default: story)")
-    _model(book)
+    _model(book, loads=True)
     _seed(book)
 
     show = command("demo", demo, "open the web demo")
-    _model(show)
+    _model(show, loads=True)
     show.add_argument("--host", default="127.0.0.1", metavar="H", help="address to listen on (default: 127.0.0.1)")
     show.add_argument("--port", type=int, default=7860, metavar="P", help="port to listen on (default: 7860)")
 
@@ -151,7 +153,7 @@ def parser() -> Parser:
 
     judge = command("eval", evaluate, "measure a model on held-out requests")
     judge.add_argument("suite", metavar="SUITE", help="which suite, as in `matrix`")
-    _model(judge)
+    _model(judge, loads=True)
     judge.add_argument("--limit", type=int, metavar="N", help="requests per cell")
     judge.add_argument("--cells", nargs="+", default=(), metavar="CELL", help="only these cells, as in '*->video'")
     _seed(judge, default=0)
@@ -194,6 +196,7 @@ def parser() -> Parser:
     think.add_argument("model", nargs="?", metavar="MODEL", help="a preset or a folder (default: nano)")
     think.add_argument("--device", metavar="D", help="cpu, cuda, or a card as rtx-4090 (default: what is here)")
     think.add_argument("--dtype", metavar="T", help="float32, bfloat16 or float16 (default: as a load has it)")
+    _smaller(think)
     _json(think)
 
     race = command("bench", bench, "measure speed on this machine")
@@ -208,8 +211,17 @@ def parser() -> Parser:
     return top
 
 
-def _model(parser: Parser) -> None:
+def _model(parser: Parser, loads: bool = False) -> None:
     parser.add_argument("--model", metavar="M", help="a preset or a model folder (default: nano)")
+    if loads:
+        parser.add_argument("--device", metavar="D", help="cpu or cuda (default: a GPU if there is one)")
+        parser.add_argument("--dtype", metavar="T", help="float32, bfloat16 or float16 (default: float32 on a CPU)")
+        _smaller(parser)
+
+
+def _smaller(parser: Parser) -> None:
+    parser.add_argument("--quantize", metavar="Q", help="int8 or 4bit weights: pip install 'anygen[quantize]'")
+    parser.add_argument("--offload", action="store_true", help="keep on the GPU only the parts at work")
 
 
 def _seed(parser: Parser, default: int | None = None) -> None:
@@ -235,11 +247,18 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _load(model: str | None) -> Any:
-    _say(f"loading {model or 'nano'} ...")
+def _loading(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `anygen.load` that were given."""
+    for noisy in ("torchao", "torch.utils._pytree"):  # they tell of kernels for other GPUs, at each start
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    return {name: value for name in LOADING if (value := getattr(args, name))}
+
+
+def _load(args: argparse.Namespace) -> Any:
+    _say(f"loading {args.model or 'nano'} ...")
     from anygen.engine import load
 
-    return load(model) if model else load()
+    return load(*([args.model] if args.model else []), **_loading(args))
 
 
 def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
@@ -262,7 +281,7 @@ def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
 def generate(args: argparse.Namespace) -> int:
     """`anygen generate`."""
     asked = request(args.parts)
-    engine = _load(args.model)
+    engine = _load(args)
     options = {name: getattr(args, name) for name in ("to", "seed", "steps", "guidance")}
     events = engine.stream(asked, **{name: value for name, value in options.items() if value is not None})
     reply = _follow(events, args.output or Path("answer"), keep=args.output is not None, show=not args.json)
@@ -302,7 +321,7 @@ def chat(args: argparse.Namespace) -> int:
     """`anygen chat`."""
     from anygen.media import MEDIA, Text
 
-    conversation = _load(args.model).chat(**({} if args.seed is None else {"seed": args.seed}))
+    conversation = _load(args).chat(**({} if args.seed is None else {"seed": args.seed}))
     output = args.output or Path("answer")
     waiting: list[Any] = []
     turn = 0
@@ -342,7 +361,7 @@ def story(args: argparse.Namespace) -> int:
     if args.pages < 1:
         raise RequestError(f"--pages {args.pages}: a story has at least 1 page")
     output = args.output or Path("story")
-    made = _load(args.model).story(args.idea, pages=args.pages, seed=args.seed)
+    made = _load(args).story(args.idea, pages=args.pages, seed=args.seed)
     output.mkdir(parents=True, exist_ok=True)
     for name in ("story.html", "story.md"):
         made.save(output / name)
@@ -356,7 +375,7 @@ def demo(args: argparse.Namespace) -> int:
         raise RequestError("the demo needs gradio: pip install 'anygen[demo]'")
     from anygen.demo import launch
 
-    launch(_load(args.model), host=args.host, port=args.port)
+    launch(_load(args), host=args.host, port=args.port)
     return 0
 
 
@@ -397,7 +416,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """`anygen eval`."""
     from anygen.evaluation import evaluate as run
 
-    asked = {"limit": args.limit, "seed": args.seed, "cells": args.cells}
+    asked = {"limit": args.limit, "seed": args.seed, "cells": args.cells, "loading": _loading(args)}
     figures = run(args.suite, model=args.model, output=args.output, **asked)
     if args.json:
         _print_json(figures)
@@ -491,7 +510,7 @@ def plan(args: argparse.Namespace) -> int:
     from anygen.planning import table
 
     chosen = device(args.device)
-    told = think(args.model, chosen, args.dtype).describe(chosen)
+    told = think(args.model, chosen, args.dtype, args.quantize).describe(chosen, args.offload)
     if args.json:
         _print_json(told)
     else:

@@ -38,7 +38,8 @@ class Session:
             held = [embedding for kind, embedding in self.media if kind == modality]
             if needed:
                 media[modality] = torch.stack(held[-needed:])
-        return model.embed(torch.tensor([ids], device=model.device), media)[0]
+        with model.at("text"):
+            return model.embed(torch.tensor([ids], device=model.device), media)[0]
 
 
 @dataclass(slots=True)
@@ -81,14 +82,17 @@ class Decoding:
         self.rows = list(rows)
         self.cache = DynamicCache(config=model.llm.config) if cache is None else cache
         past = int(self.cache.get_seq_length())
-        self.mask = torch.ones(len(self.rows), past, dtype=torch.long, device=model.device)
+        self.mask = torch.ones(len(self.rows), past, dtype=torch.long, device=self.rows[0].pending.device)
 
     @torch.no_grad()
     def step(self) -> list[Move | None]:
         """Run what is pending and choose what comes next; None for answers that are finished."""
-        hidden, logits = self._run()
-        states = zip(self.rows, hidden, logits, strict=True)
-        return [None if row.finished else self._move(row, seen, next_) for row, seen, next_ in states]
+        with self.model.at("text"):
+            if self.model.residence is not None:
+                self.model.residence.keep(self.cache)
+            hidden, logits = self._run()
+            states = zip(self.rows, hidden, logits, strict=True)
+            return [None if row.finished else self._move(row, seen, next_) for row, seen, next_ in states]
 
     def _run(self) -> tuple[Tensor, Tensor]:
         """Hidden states [rows, tokens, width], real if a span is pending, and the last logits [rows, vocabulary]."""

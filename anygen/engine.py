@@ -66,24 +66,30 @@ class Draft:
 
 
 def load(
-    model: str | Path | None = None, device: str | torch.device | None = None, dtype: torch.dtype | str | None = None
+    model: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    quantize: str | None = None,
+    offload: bool = False,
 ) -> Engine:
     """Open a model: None is the bundled nano; else a preset's name, a folder, or a hub id `owner/name[@revision]`.
 
     `device` None is a GPU if there is one. `dtype` None is float32 on a CPU and the model's own precision elsewhere.
+    `quantize` turns the linear layers of LLM and generators into "int8" or, of the LLM, "4bit" (docs/quantization.md).
+    With `offload` only the parts at work are on the GPU: the encoders, the LLM, or one generator.
     """
     began = time.perf_counter()
-    if isinstance(dtype, str):
-        found = getattr(torch, dtype, None)
-        if not isinstance(found, torch.dtype):
-            raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
-        dtype = found
+    if isinstance(dtype, str) and dtype not in ("float32", "bfloat16", "float16"):
+        raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+    wanted: torch.dtype | None = getattr(torch, dtype) if isinstance(dtype, str) else dtype
     try:
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise RequestError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
-    opened = AnyGenModel.load(find(model), chosen, dtype)
+    if offload and chosen.type == "cpu":
+        raise RequestError("offload=True keeps parts off a GPU, and the device is cpu: leave it out")
+    opened = AnyGenModel.load(find(model), chosen, wanted, quantize, offload)
     return Engine(opened, load_seconds=time.perf_counter() - began)
 
 
@@ -209,7 +215,8 @@ class Engine:
                 self._media.move_to_end(key)
                 return self._media[key]
         # one at a time: the same medium then has the same bits, whatever it was asked together with
-        embedding = self.model.project(medium.type, self.model.encode(medium.type, [medium]))[0]
+        with self.model.at("read"):
+            embedding = self.model.project(medium.type, self.model.encode(medium.type, [medium]))[0]
         with self._lock:
             self._media[key] = embedding
             if len(self._media) > CACHED_MEDIA:
@@ -314,14 +321,17 @@ class Engine:
                 if every and step % every == 0 and step < steps:
                     report(Event(type="part.preview", index=index, modality=modality, preview=whole(preview()[0])))
 
-            generator, seed = self.model.generator(modality), part_seed(asked.seed, index)
-            return generator.generate(condition, [seed], on_step=on_step, **self._settings(modality, asked))[0]
+            seed = part_seed(asked.seed, index)
+            with self.model.at(modality):
+                generator = self.model.generator(modality)
+                return generator.generate(condition, [seed], on_step=on_step, **self._settings(modality, asked))[0]
 
         return whole((yield from follow(work)))
 
     @torch.no_grad()
     def _condition(self, modality: str, hidden: Tensor) -> Tensor:
-        return self.model.predict_condition(modality, hidden)
+        with self.model.at(modality):
+            return self.model.predict_condition(modality, hidden)
 
     def _settings(self, modality: str, asked: Asked) -> dict[str, Any]:
         """The keywords of `generate`: steps, guidance and, for an edit, the source with its strength."""
@@ -404,7 +414,8 @@ class Engine:
                 began = time.perf_counter()
                 condition = self._condition(modality, torch.stack([hidden for *_, hidden in chunk]))
                 seeds = [part_seed(batch[number].seed, index) for number, index, _ in chunk]
-                values = self.model.generator(modality).generate(condition, seeds, **dict(settings))
+                with self.model.at(modality):
+                    values = self.model.generator(modality).generate(condition, seeds, **dict(settings))
                 seconds = time.perf_counter() - began
                 for (number, index, _), value in zip(chunk, values, strict=True):
                     found[number, index, modality] = value, seconds

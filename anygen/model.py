@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from anygen import dialect
+from anygen import dialect, quantization
 from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
 from anygen.generators import open_generator
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
+from anygen.residence import Movable, Residence
 from anygen.signals import MEDIA, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
 from anygen.weights import quiet, recast
@@ -59,7 +61,10 @@ class AnyGenModel(nn.Module):
         self.output_projectors = nn.ModuleDict(output_projectors)
         self.generators = dict(generators or {})  # those that are open
         self.folder = folder
-        self.dtype: torch.dtype | None = None  # what `load` was asked for; generators follow it
+        # what `load` was asked for; generators follow it
+        self.dtype: torch.dtype | None = None
+        self.quantize: str | None = None
+        self.residence: Residence | None = None  # with offload
         rows = llm.get_input_embeddings().num_embeddings
         self.vocabulary = Vocabulary.resolve(tokenizer, config.signals, rows, config.dialect)
         self._check()
@@ -91,6 +96,7 @@ class AnyGenModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the LLM is."""
         return self.llm.get_input_embeddings().weight.device
 
     @property
@@ -119,8 +125,23 @@ class AnyGenModel(nn.Module):
         """Placeholders per input medium."""
         return {modality: self.input_projectors[modality].tokens for modality in self.reads}
 
+    def at(self, stage: str) -> AbstractContextManager[None]:
+        """Work on a stage of an answer: "read", "text" or a medium. With offload its parts are on the device inside."""
+        return nullcontext() if self.residence is None else self.residence.at(stage, lambda: self._parts(stage))
+
+    def _parts(self, stage: str) -> list[Movable]:
+        if stage == "read":
+            return [self.encoders, self.input_projectors]
+        if stage == "text":
+            return [self.llm]
+        with OPENING:
+            return [self.output_projectors, self._open(stage)]
+
     def generator(self, modality: str) -> Any:
-        """The generator of `modality`, opened at its first use, on the LLM's device."""
+        """The generator of `modality`, opened at its first use, on the LLM's device; with offload, where it rests."""
+        if self.residence is not None and modality not in self.generators:
+            with self.at(modality):  # whatever else is on the device leaves first
+                return self.generators[modality]
         with OPENING:
             return self._open(modality)
 
@@ -135,7 +156,7 @@ class AnyGenModel(nn.Module):
             generator = open_generator(
                 modality,
                 locate(self.folder, which.path),
-                self.device,
+                self.device if self.residence is None else self.residence.device,
                 self.dtype,
                 base=locate(self.folder, lender) if lender else None,
                 options=which.options,
@@ -147,6 +168,9 @@ class AnyGenModel(nn.Module):
                         f"the {modality} generator takes conditions of {list(generator.condition_shape)}, "
                         f"the output projector makes {[made.length, made.width_out]}"
                     )
+            if self.quantize is not None:
+                for name, network in generator.networks().items():
+                    quantization.quantize(name, network, self.quantize)
             self.generators[modality] = generator
         return self.generators[modality]
 
@@ -163,7 +187,8 @@ class AnyGenModel(nn.Module):
         if modality not in self.input_projectors:
             raise RequestError(f"no encoder for {modality!r}; this model reads {', '.join(('text', *self.reads))}")
         projector = self.input_projectors[modality]
-        return projector(features.to(self.device, next(projector.parameters()).dtype))
+        weight = next(projector.parameters())
+        return projector(features.to(weight.device, weight.dtype))
 
     @torch.no_grad()
     def encode(self, modality: str, media: Sequence[Any]) -> Tensor:
@@ -199,8 +224,8 @@ class AnyGenModel(nn.Module):
             raise RequestError(f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}")
         projector = self.output_projectors[modality]
         signals = torch.tensor(self.vocabulary.spans[modality].signals, device=self.device)
-        dtype = projector.condition_mean.dtype
-        return projector(hidden.to(dtype), self.llm.get_input_embeddings()(signals).to(dtype))
+        like = projector.condition_mean
+        return projector(hidden.to(like), self.llm.get_input_embeddings()(signals).to(like))
 
     def span_states(self, modality: str, input_ids: Tensor, hidden: Tensor) -> Tensor:
         """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width].
@@ -296,16 +321,31 @@ class AnyGenModel(nn.Module):
 
     @classmethod
     def load(
-        cls, folder: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+        cls,
+        folder: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+        quantize: str | None = None,
+        offload: bool = False,
     ) -> AnyGenModel:
-        """Open a model folder strictly. `dtype` None: float32 on a CPU, the folder's own precision elsewhere."""
+        """Open a model folder strictly. `dtype` None: float32 on a CPU, the folder's own precision elsewhere.
+
+        `quantize` is one of `anygen.quantization.KINDS`. With `offload` everything rests in the CPU's memory but the
+        parts of the stage at work (`anygen.residence`).
+        """
+        if quantize is not None:
+            quantization.check(quantize, torch.device(device), dtype)
         folder = Path(folder)
         if not folder.is_dir():
             raise ModelError(f"{folder} is not a folder")
         config = ModelConfig.read(folder / "anygen.json")
-        tokenizer, llm = load_llm(locate(folder, config.llm), device, dtype)
+        tokenizer, llm = load_llm(locate(folder, config.llm), device, quantization.precision(quantize, dtype))
         if (folder / "adapters").is_dir():
             llm = merge_adapter(llm, folder / "adapters")
+        if quantize is not None:
+            quantization.quantize("llm", llm, quantize)
+        if offload:
+            llm.to("cpu")  # before the next part takes its place
         parts = {modality: config.encoder(modality) for modality in config.encoders}
         places = {modality: (locate(folder, part.path), part.kind, part.options) for modality, part in parts.items()}
         model = cls(
@@ -320,7 +360,10 @@ class AnyGenModel(nn.Module):
         for modality, generator in config.generators.items():
             if not generator.path.startswith("hub:") and not locate(folder, generator.path).exists():
                 raise ModelError(f"the {modality} generator {folder / generator.path} is missing")
-        model.dtype = dtype
+        model.dtype, model.quantize = dtype, quantize
+        if offload:
+            model.residence = Residence(device)
+            model.to(model.residence.rest)
         return model.eval()
 
     def save(self, folder: str | Path, dtype: torch.dtype | None = None) -> Path:
@@ -331,6 +374,8 @@ class AnyGenModel(nn.Module):
         from transformers.utils import logging
 
         folder = Path(folder)
+        if self.quantize is not None:
+            raise ModelError(f"a model quantised to {self.quantize} is not saved: load it without quantize, save that")
         if hasattr(self.llm, "merge_and_unload"):
             raise ModelError("the LLM still carries an adapter: merge_and_unload() it before saving")
         part = folder.with_name(folder.name + ".part")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from anygen import catalog, meter
+from anygen import catalog, meter, quantization
 from anygen.error import ModelError, RequestError
 from anygen.folder import ModelConfig
 from anygen.hardware import Device
@@ -74,9 +74,33 @@ class Plan:
     cache_bytes: int = 0  # of the LLM's keys and values
     left_out: dict[str, str] = field(default_factory=dict)
     unmeasured: list[str] = field(default_factory=list)  # parts of which only the weights are known
+    quantize: str | None = None
 
-    def describe(self, device: Device) -> dict[str, Any]:
-        """The figures as `anygen plan --json` prints them. Bytes are bytes, `seconds` estimates for `device`."""
+    def shrink(self, name: str, key: str, module: nn.Module, device: str, dtype: torch.dtype) -> tuple[int, int]:
+        """Quantise the part `name`, which is the network `key` on meta: its bytes become those of a real load.
+
+        Returns what a pass unpacks again, weights of eight bits: the bytes of the largest, and of all of them.
+        """
+        if self.quantize is None:
+            return 0, 0
+        part, kind = self.parts[name], self.quantize
+        chosen = quantization.layers(key, module).values()
+        width = dtype.itemsize
+        now = sum(quantization.size(key, kind, layer, device) for layer in chosen)
+        saved = width * sum(layer.weight.numel() for layer in chosen) - now
+        if chosen:
+            said = kind if key == "llm" else "int8"
+            self.parts[name] = replace(part, bytes=part.bytes - saved, dtype=f"{said} and {part.dtype}")
+        unpacked = [width * layer.weight.numel() for layer in chosen if quantization.bits(key, kind, layer) == 8]
+        return max(unpacked, default=0), sum(unpacked)
+
+    def describe(self, device: Device, offload: bool = False) -> dict[str, Any]:
+        """The figures as `anygen plan --json` prints them. Bytes are bytes, `seconds` estimates for `device`.
+
+        With `offload` the peak is that of one stage at a time, while `host_bytes` rest in the CPU's memory.
+        """
+        if offload and device.type == "cpu":
+            raise RequestError("offload keeps parts off a GPU, and the device is cpu: leave it out, or name a card")
         weights = sum(part.bytes for part in self.parts.values())
         most = max((stage.peak_bytes for stage in self.stages.values()), default=0)
         resident = weights + self.cache_bytes + most
@@ -89,18 +113,21 @@ class Plan:
         return {
             "model": self.model,
             "device": device.name,
+            "quantize": self.quantize,
+            "offload": offload,
             "parts": {
                 name: {"parameters": p.parameters, "bytes": p.bytes, "dtype": p.dtype, "tensors": p.tensors}
                 for name, p in self.parts.items()
             },
             "weights_bytes": weights,
-            "peak_bytes": resident,
+            "host_bytes": weights if offload else 0,
+            "peak_bytes": offloaded if offload else resident,
             "peak_bytes_offloaded": offloaded,
             "activation_bytes": {name: stage.peak_bytes for name, stage in self.stages.items()},
             "cache_bytes": self.cache_bytes,
             "seconds": {name: round(_seconds(stage, device), 3) for name, stage in self.stages.items() if stage.works},
             "device_bytes": device.bytes,
-            "fits": resident <= device.bytes,
+            "fits": (offloaded if offload else resident) <= device.bytes,
             "fits_offloaded": offloaded <= device.bytes,
             "left_out": self.left_out,
             "unmeasured": self.unmeasured,
@@ -115,18 +142,21 @@ def _seconds(stage: Stage, device: Device) -> float:
     )
 
 
-def plan(model: str | None, device: Device, dtype: str | None = None) -> Plan:
+def plan(model: str | None, device: Device, dtype: str | None = None, quantize: str | None = None) -> Plan:
     """Plan a preset by the configs that come with the package, or a model folder by its own configs and file headers.
 
     `dtype` is what weights are loaded in; None is float32 on a CPU and the model's own precision elsewhere.
+    `quantize` is what `anygen.load` takes.
     """
     if dtype is not None and dtype not in ("float32", "bfloat16", "float16"):
         raise RequestError(f"dtype={dtype!r}: choose float32, bfloat16 or float16")
+    if quantize is not None:
+        quantization.known(quantize, getattr(torch, dtype) if dtype else None)
     wanted = getattr(torch, dtype) if dtype else torch.float32 if device.type == "cpu" else None
     preset = catalog.PRESETS.get(model or "nano")
     if preset is not None and not (preset.folder / "anygen.json").is_file():
-        return _of_preset(preset, wanted)
-    return _of_folder(catalog.find(model), wanted)
+        return _of_preset(preset, wanted, device.type, quantize)
+    return _of_folder(catalog.find(model), wanted, device.type, quantize)
 
 
 # --- counting
@@ -173,12 +203,12 @@ def _said(dtype: torch.dtype) -> str:
 # --- a model folder
 
 
-def _of_folder(folder: Path, dtype: torch.dtype | None) -> Plan:
+def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: str | None) -> Plan:
     config = ModelConfig.read(folder / "anygen.json")
-    made = Plan(model=config.name)
+    made = Plan(model=config.name, quantize=quantize)
     place = _local(folder, config.llm)
-    made.parts["llm"] = stored(weights_file(place), dtype)
-    _add_llm(made, build_llm(place), dtype or _precision(made.parts["llm"]))
+    made.parts["llm"] = stored(weights_file(place), quantization.precision(quantize, dtype))
+    _add_llm(made, build_llm(place), device, dtype)
     reading = []
     for modality in config.encoders:
         where = config.encoder(modality).path
@@ -197,7 +227,7 @@ def _of_folder(folder: Path, dtype: torch.dtype | None) -> Plan:
     made.stages["read"] = Stage(parts=[*dict.fromkeys(reading), *_present(made, "input_projectors")])
     for modality, options in config.generators.items():
         if options.path.startswith(("catalog:", "hub:")):
-            _add_known(made, modality, _known(options.path), dtype, options.steps)
+            _add_known(made, modality, _known(options.path), device, dtype, options.steps)
             continue
         place = _local(folder, options.path)
         modules = networks(place)
@@ -213,7 +243,7 @@ def _of_folder(folder: Path, dtype: torch.dtype | None) -> Plan:
             condition = (outward["length"], outward["width_out"])
             run = _run(modules, condition, options.steps, options.guidance > 1)
             first = made.parts[f"generators.{modality}.{next(iter(modules))}"]
-            _add_generator(made, modality, modules, run, dtype or _precision(first))
+            _add_generator(made, modality, modules, run, device, dtype or _precision(first))
     return made
 
 
@@ -265,17 +295,18 @@ def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, gui
 # --- a preset
 
 
-def _of_preset(preset: catalog.Preset, dtype: torch.dtype | None) -> Plan:
-    made = Plan(model=preset.name)
+def _of_preset(preset: catalog.Preset, dtype: torch.dtype | None, device: str, quantize: str | None) -> Plan:
+    made = Plan(model=preset.name, quantize=quantize)
     reading: list[str] = []
     width = 0
     for name in preset.parts:
         kind = catalog.PARTS[name].kind
         if kind == "llm":
-            total, modules, _ = _from_config(name, dtype)
+            total, modules, _ = _from_config(name, quantization.precision(quantize, dtype))
             made.parts["llm"] = total
             width = modules["llm"].config.hidden_size
-            _add_llm(made, modules["llm"], _precision(total))
+            usual = dtype or _precision(total)
+            _add_llm(made, modules["llm"], device, dtype)
         elif kind == "encoders":
             made.parts[f"encoders.{name}"] = _from_config(name, dtype)[0]
             reading.append(f"encoders.{name}")
@@ -286,11 +317,11 @@ def _of_preset(preset: catalog.Preset, dtype: torch.dtype | None) -> Plan:
             projectors = nn.ModuleDict(
                 {m: build_projector(table, {**values, **ends}, preset.name) for m, values in described[side].items()}
             )
-        made.parts[side] = counted(projectors, dtype or _precision(made.parts["llm"]))
+        made.parts[side] = counted(projectors, usual)
     made.stages["read"] = Stage(parts=[*reading, "input_projectors"])
     for name in preset.parts:
         if catalog.PARTS[name].kind in ("image", "audio", "video"):
-            _add_known(made, catalog.PARTS[name].kind, name, dtype)
+            _add_known(made, catalog.PARTS[name].kind, name, device, dtype)
     return made
 
 
@@ -318,22 +349,26 @@ def _of(described: Mapping[str, Any], key: str, dtype: torch.dtype) -> torch.dty
     return torch.float32 if key in described.get("float32", ()) else dtype
 
 
-def _add_known(made: Plan, modality: str, name: str, dtype: torch.dtype | None, steps: int | None = None) -> None:
+def _add_known(
+    made: Plan, modality: str, name: str, device: str, dtype: torch.dtype | None, steps: int | None = None
+) -> None:
     total, modules, described = _from_config(name, dtype)
     usual = dtype or getattr(torch, described["dtype"])
     for key, module in modules.items():
         made.parts[f"generators.{modality}.{key}"] = counted(module, _of(described, key, usual))
     made.left_out |= {f"generators.{modality}.{key}": why for key, why in described.get("left_out", {}).items()}
     run = {**described["run"], **({} if steps is None else {"steps": steps})}
-    _add_generator(made, modality, modules, run, usual, described)
+    _add_generator(made, modality, modules, run, device, usual, described)
 
 
 # --- stages
 
 
-def _add_llm(made: Plan, llm: Any, dtype: torch.dtype) -> None:
+def _add_llm(made: Plan, llm: Any, device: str, dtype: torch.dtype | None) -> None:
     """A prompt in one pass, with all its hidden states, and then the text, token by token."""
     config = llm.config
+    dtype = quantization.precision(made.quantize, dtype) or _precision(made.parts["llm"])
+    largest, unpacked = made.shrink("llm", "llm", llm, device, dtype)
     with quiet(*_logs()):
         llm.to(dtype)
 
@@ -347,9 +382,9 @@ def _add_llm(made: Plan, llm: Any, dtype: torch.dtype) -> None:
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     made.cache_bytes = 2 * config.num_hidden_layers * heads * width * (PROMPT + ANSWER) * dtype.itemsize
-    weights = made.parts["llm"].bytes
+    weights = made.parts["llm"].bytes + 2 * unpacked  # what is unpacked is written and read once more
     made.stages["text"] = Stage(
-        parts=["llm"], peak_bytes=prompt.peak_bytes, works=[(1, prompt, weights), (ANSWER, token, weights)]
+        parts=["llm"], peak_bytes=prompt.peak_bytes + largest, works=[(1, prompt, weights), (ANSWER, token, weights)]
     )
 
 
@@ -358,6 +393,7 @@ def _add_generator(
     modality: str,
     modules: Mapping[str, Any],
     run: Mapping[str, Any],
+    device: str,
     dtype: torch.dtype,
     described: Mapping[str, Any] | None = None,
 ) -> None:
@@ -365,15 +401,17 @@ def _add_generator(
     names = [f"generators.{modality}.{key}" for key in modules]
     stage = Stage(parts=[*names, *_present(made, "output_projectors")])
     for key, module in modules.items():
+        name = f"generators.{modality}.{key}"
+        largest, unpacked = made.shrink(name, key, module, device, _of(described or {}, key, dtype))
         if key not in (*DENOISERS, *DECODERS):
             continue
         kind = type(module).__name__
         if not run or (key in DENOISERS and kind not in meter.DENOISERS):
-            made.unmeasured.append(f"generators.{modality}.{key}")
+            made.unmeasured.append(name)
             continue
         with quiet(*_logs()):
             module.to(_of(described or {}, key, dtype))
-        weights = made.parts[f"generators.{modality}.{key}"].bytes
+        weights = made.parts[name].bytes + 2 * unpacked
         if key in DECODERS:
             cost, times = meter.measure(meter.decode(kind, module, run)), 1
         else:
@@ -382,7 +420,7 @@ def _add_generator(
             cost = meter.measure(meter.forward(kind, module, run, 1 if apart else sides))
             times = run["steps"] * (sides if apart else 1)
         stage.works.append((times, cost, weights))
-        stage.peak_bytes = max(stage.peak_bytes, cost.peak_bytes)
+        stage.peak_bytes = max(stage.peak_bytes, cost.peak_bytes + largest)
     made.stages[modality] = stage
 
 
@@ -394,7 +432,9 @@ def _logs() -> Iterable[Any]:
 
 def table(told: Mapping[str, Any]) -> str:
     """A plan for a terminal."""
-    lines = [f"{told['model']} on {told['device']}"]
+    how = [told["quantize"]] if told["quantize"] else []
+    how += ["offloaded"] if told["offload"] else []
+    lines = [", ".join([f"{told['model']} on {told['device']}", *how])]
     for name, part in told["parts"].items():
         lines.append(f"  {name:34} {_count(part['parameters']):>8} {_size(part['bytes']):>10}  {part['dtype']}")
     for name, why in told["left_out"].items():
@@ -402,7 +442,10 @@ def table(told: Mapping[str, Any]) -> str:
     for name in told["unmeasured"]:
         lines.append(f"  {name}: its activations and its time are not in the figures below")
     lines.append(f"  all weights                        {'':8} {_size(told['weights_bytes']):>10}")
-    for key, what in (("peak_bytes", "peak, all resident"), ("peak_bytes_offloaded", "peak, one stage at a time")):
+    if told["offload"]:
+        lines.append(f"  resting in the CPU's memory        {'':8} {_size(told['host_bytes']):>10}")
+    peaks = (("peak_bytes", "peak, all resident"), ("peak_bytes_offloaded", "peak, one stage at a time"))
+    for key, what in peaks[told["offload"] :]:
         fits = told["fits" if key == "peak_bytes" else "fits_offloaded"]
         room = f"{'fits' if fits else 'does not fit'} {_size(told['device_bytes'])}"
         lines.append(f"  {what:34} {'':8} {_size(told[key]):>10}  {room}")

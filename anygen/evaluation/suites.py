@@ -5,7 +5,7 @@ import platform
 import random
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ def evaluate(
     suite: str,
     *,
     model: Any = None,
+    loading: Mapping[str, Any] | None = None,
     split: str = "heldout",
     limit: int | None = None,
     seed: int = 0,
@@ -87,9 +88,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Run a suite and return its figures, which `output` keeps as figures.json with every raw answer beside it.
 
-    `model` is an engine, or what `anygen.load` takes. `limit` is the number of requests per cell. `cells` are
-    patterns, as in `*->video`, of the cells that a suite shall ask; without any it asks all. `progress` is called with
-    a cell's name, requests done and requests in all; None writes to stderr where that is a terminal.
+    `model` is an engine, or what `anygen.load` takes, with its options in `loading`. `limit` is the number of requests
+    per cell. `cells` are patterns, as in `*->video`, of the cells that a suite shall ask; without any it asks all.
+    `progress` is called with a cell's name, requests done and requests in all; None writes to stderr where that is a
+    terminal.
     """
     if suite not in SUITES:
         raise RequestError(f"no suite is called '{suite}'; there are {', '.join(SUITES)}")
@@ -106,7 +108,7 @@ def evaluate(
     if suite in ALONE:
         name, figures = "none", ALONE[suite](None, limit, seed, split, folder)
     else:
-        engine = model if hasattr(model, "generate_batch") else _load(model)
+        engine = model if hasattr(model, "generate_batch") else _load(model, loading or {})
         name = str(getattr(engine, "name", type(engine).__name__))
         if suite in PARTS:
             figures = PARTS[suite](engine, limit, seed, split, folder)
@@ -120,7 +122,10 @@ def evaluate(
                 figures["watcher"] = viewing.accuracy(min(VIEWED, clean), seed, split)
     command = f"anygen eval {suite} --seed {seed}" + (f" --limit {limit}" if limit is not None else "")
     command += f" --cells {' '.join(map(shlex.quote, cells))}" if cells else ""
-    figures = {"suite": suite, "model": name, "split": split, "seed": seed, **figures, "command": command, **machine()}
+    for key, value in (loading or {}).items():
+        command += f" --{key}" if value is True else f" --{key} {value}"
+    about = {"suite": suite, "model": name, **(loading or {}), "split": split, "seed": seed}
+    figures = {**about, **figures, "command": command, **machine()}
     if folder:
         (folder / "figures.json").write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     return figures
@@ -146,10 +151,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _load(model: Any) -> Any:
+def _load(model: Any, loading: Mapping[str, Any]) -> Any:
     from anygen.engine import load
 
-    return load(model)
+    return load(model, **loading)
 
 
 def _report(cell: str, done: int, total: int) -> None:

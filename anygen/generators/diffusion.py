@@ -105,9 +105,13 @@ class DiffusionGenerator(ABC):
                 if values.pop("_name_or_path", None) is not None:
                     file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks of the pipeline, by its names for them."""
+        return {name: part for name, part in self.pipeline.components.items() if isinstance(part, nn.Module)}
+
     def modules(self) -> list[nn.Module]:
         """The networks of the pipeline."""
-        return [module for module in self.pipeline.components.values() if isinstance(module, nn.Module)]
+        return list(self.networks().values())
 
     @property
     def unet(self) -> Any:
@@ -130,8 +134,9 @@ class DiffusionGenerator(ABC):
 
     def to(self, device: str | torch.device) -> Self:
         """Move every network to `device`."""
-        self.pipeline.to(device)
-        self._null = None
+        with quiet(*logs()):  # diffusers warns of half precision on a CPU, where offload only lets it rest
+            self.pipeline.to(device)
+        self._null = None if self._null is None else self._null.to(device)
         return self
 
     @abstractmethod
