@@ -82,6 +82,7 @@ class AlignmentStage(nn.Module):
     "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
+    With `checkpointing` the LLM keeps no activations of its blocks, and computes them again for the gradients.
     A share `slips` of what users say is typed carelessly. With `data`, the chats of a data set take the playground's
     place, as they are.
     """
@@ -101,6 +102,7 @@ class AlignmentStage(nn.Module):
         names: float = 0.0,
         slips: float = 0.5,
         pool: int = 4096,
+        checkpointing: bool = False,
         data: FolderChats | None = None,
     ) -> None:
         super().__init__()
@@ -111,6 +113,10 @@ class AlignmentStage(nn.Module):
         self.condition_weight, self.diffusion_weight = condition, diffusion
         self.data = data
         model.requires_grad_(False)
+        if checkpointing:
+            llm = model.llm  # transformers 5 has two names for it, and warns of the first where it has the second
+            enable = getattr(llm, "activation_checkpointing_enable", None) or llm.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         if "lora" in train:
             model.llm = adapt(model.llm, rank)
         if "input" in train:
@@ -136,6 +142,11 @@ class AlignmentStage(nn.Module):
             if self.draws and modality in self.model.writes:
                 self.model.generator(modality).to(device)
         return self
+
+    @property
+    def stacks(self) -> list[nn.Module]:
+        """What every batch goes through, whatever media it holds."""
+        return [self.model.llm]
 
     def train(self, mode: bool = True) -> "AlignmentStage":
         """Frozen parts stay in evaluation mode."""

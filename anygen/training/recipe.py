@@ -67,6 +67,7 @@ class Recipe:
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
     pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
     fresh: int = 16  # media that are new in stage 1's pool in every step
+    checkpointing: bool = False  # activations of the LLM are computed again for gradients, where these go through it
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anygen.training.checkpoint import read_checkpoint
+from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
 from anygen.training.steps import Steps
@@ -374,7 +375,8 @@ class Run(Steps):
         model = self.model(after)
         if self.recipe.data:
             options["data"] = self._data(model, train)
-        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **options)
+        options |= {"rank": self.recipe.rank, "checkpointing": self.recipe.checkpointing}
+        stage = AlignmentStage(name, model, mixture, train, **options)
         if not self._fit(stage, folder, name):
             return False
         if "lora" in train:
@@ -389,10 +391,14 @@ class Run(Steps):
 
         if torch.cuda.is_available():
             model.to("cuda")
-        cache = FeatureCache(self.output / "features")
-        return FolderChats(
+        group = Processes() if self._alone else processes()
+        cache = FeatureCache(self.output / "features", share=(group.rank, group.count))
+        chats = FolderChats(
             self.recipe.data, model, train, cache, pictures="output" in train and self.recipe.diffusion > 0
         )
+        group.agree(None)
+        cache.refresh()  # what the others have made
+        return chats
 
     def _cached(self) -> bool:
         """Whether stages 1 and 2 learn from what the frozen parts made once of the playground."""
@@ -470,15 +476,17 @@ def train(
     """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
 
     Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`. With `rehearse` a
-    few batches of every step are trained first, to say how long all will take.
+    few batches of every step are trained first, to say how long all will take; several processes do not rehearse.
     """
     chosen = recipe_for(recipe, set)
     folder = Path(output or Path("runs") / chosen.name)
     run = Run(chosen, folder)
-    if rehearse:
+    group = processes()
+    if rehearse and group.count == 1:
         run.say_how_long()
     try:
         run.start(stage, resume)
+        part_ways()
     finally:
         if run.overall:
             run.overall.close()
