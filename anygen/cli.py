@@ -179,11 +179,17 @@ def parser() -> Parser:
     bring.add_argument("--copy", action="store_true", help="copy the media instead of linking their folder")
     check = kinds.add_parser("check", help="check a data set: format, files, sizes")
     check.set_defaults(run=data_check)
-    check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    check.add_argument("directory", type=Path, metavar="DIR", help="the data set, or a folder of its shards")
+    wrap = kinds.add_parser("pack", help="pack a data set into tar shards as webdataset has them")
+    wrap.set_defaults(run=data_pack)
+    wrap.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    _output(wrap, "the folder of the shards", required=True)
+    wrap.add_argument("--shard-size", type=int, default=1000, metavar="N", help="chats in a shard (default: 1000)")
     cache = kinds.add_parser("cache", help="run a model's frozen parts over a data set once, for training")
     cache.set_defaults(run=data_cache)
-    cache.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    cache.add_argument("directory", type=Path, metavar="DIR", help="the data set, or a folder of its shards")
     _model(cache)
+    cache.add_argument("--processes", type=int, default=1, metavar="N", help="that share the work (default: 1)")
     where = "where features are kept: OUTPUT/features of a run"
     cache.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=where)
 
@@ -449,16 +455,21 @@ def data_check(args: argparse.Namespace) -> int:
     return 0
 
 
+def data_pack(args: argparse.Namespace) -> int:
+    """`anygen data pack`."""
+    from anygen.training.shards import pack
+
+    print(f"{args.output}: {pack(args.directory, args.output, args.shard_size)} shards")
+    return 0
+
+
 def data_cache(args: argparse.Namespace) -> int:
     """`anygen data cache`."""
     from anygen.catalog import find
-    from anygen.model import AnyGenModel
-    from anygen.training.cache import FeatureCache
-    from anygen.training.folder import FolderChats
+    from anygen.training.precompute import precompute
 
-    cache = FeatureCache(args.output)
-    FolderChats(args.directory, AnyGenModel.load(find(args.model)), {"input", "output"}, cache)
-    print(f"{args.output}: {len(cache)} features, {cache.made} of them new")
+    whole, new = precompute(args.directory, find(args.model), args.output, args.processes)
+    print(f"{args.output}: {whole} features, {new} of them new")
     return 0
 
 
