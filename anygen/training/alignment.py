@@ -16,6 +16,7 @@ from anygen.playground.reading import answer_right
 from anygen.playground.slips import slipped
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
+from anygen.training import quantized
 from anygen.training.folder import FolderChats
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
@@ -82,6 +83,7 @@ class AlignmentStage(nn.Module):
     "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
+    With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
     With `checkpointing` the LLM keeps no activations of its blocks, and computes them again for the gradients.
     A share `slips` of what users say is typed carelessly. With `data`, the chats of a data set take the playground's
     place, as they are.
@@ -103,6 +105,7 @@ class AlignmentStage(nn.Module):
         slips: float = 0.5,
         pool: int = 4096,
         checkpointing: bool = False,
+        quantize: str = "",
         data: FolderChats | None = None,
     ) -> None:
         super().__init__()
@@ -113,6 +116,8 @@ class AlignmentStage(nn.Module):
         self.condition_weight, self.diffusion_weight = condition, diffusion
         self.data = data
         model.requires_grad_(False)
+        if quantize:
+            quantized.quantize(model.llm, quantize)
         if checkpointing:
             llm = model.llm  # transformers 5 has two names for it, and warns of the first where it has the second
             enable = getattr(llm, "activation_checkpointing_enable", None) or llm.gradient_checkpointing_enable

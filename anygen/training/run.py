@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from anygen.error import RequestError
 from anygen.training.checkpoint import read_checkpoint
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import Recipe, recipe_for
@@ -370,15 +371,23 @@ class Run(Steps):
     def _align(
         self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **options: Any
     ) -> bool:
+        from anygen.training import quantized
         from anygen.training.alignment import AlignmentStage
 
+        r = self.recipe
+        if r.quantize and r.fits[name].shard:
+            raise RequestError(f"{name}: four-bit weights cannot be in pieces; leave out quantize={r.quantize} or shard")
         model = self.model(after)
-        if self.recipe.data:
+        if r.data:
             options["data"] = self._data(model, train)
-        options |= {"rank": self.recipe.rank, "checkpointing": self.recipe.checkpointing}
-        stage = AlignmentStage(name, model, mixture, train, **options)
+        options |= {"rank": r.rank, "checkpointing": r.checkpointing}
+        stage = AlignmentStage(name, model, mixture, train, quantize=r.quantize, **options)
         if not self._fit(stage, folder, name):
             return False
+        if r.quantize:  # what is kept is the model at full precision, with what was learnt around its copy
+            model = self.model(after)
+            plain = AlignmentStage(name, model, mixture, train, **options)
+            quantized.learned(stage, plain)
         if "lora" in train:
             model.llm = model.llm.merge_and_unload()
         model.cpu().save(folder / "model")
