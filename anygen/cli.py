@@ -139,6 +139,7 @@ def parser() -> Parser:
     learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
     learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
+    learn.add_argument("--dry-run", action="store_true", help="only say what stages 1 to 3 train and what that takes")
     own = learn.add_argument_group("a concept of one's own", "for `anygen train concept`")
     own.add_argument("--name", metavar="N", help="what it is called, as in 'my robot'")
     own.add_argument("--images", type=Path, metavar="DIR", help="a folder with 5 to 20 pictures of it")
@@ -373,10 +374,19 @@ def train(args: argparse.Namespace) -> int:
     if not find_spec("peft"):
         raise RequestError("training needs peft: pip install 'anygen[train]'")
     own = {name: getattr(args, name) for name in ("name", "images", "sounds", "model", "minutes")}
+    if args.dry_run and args.recipe == "concept":
+        raise RequestError("--dry-run is of recipes with the three alignment stages, not of 'concept'")
     if args.recipe == "concept":
         return train_concept(args, own)
     if given := [name for name, value in own.items() if value is not None]:
         raise RequestError(f"--{given[0]} is for `anygen train concept`, not for the recipe '{args.recipe}'")
+    if args.dry_run:
+        from anygen.training.dry import dry_run, table
+        from anygen.training.recipe import recipe_for
+
+        chosen = recipe_for(args.recipe, args.set)
+        print(table(chosen, dry_run(chosen)))
+        return 0
     from anygen.training import train as run
 
     rehearse = args.stage is None and not args.no_rehearsal

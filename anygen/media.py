@@ -347,7 +347,7 @@ MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "au
 
 
 def sounds(source: str | Path | bytes) -> bool:
-    """Whether the file of a film, or its bytes, has a sound track; it is not decoded, and one that cannot be read has none."""
+    """Whether the file of a film, or its bytes, has a sound track; what cannot be read has none. Nothing is decoded."""
     from anygen.codecs import container
 
     try:

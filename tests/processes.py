@@ -1,4 +1,4 @@
-"""Stages and the runs of them that several processes take together; a test starts this file with torchrun's variables."""
+"""Runs of a stage that several processes take together; a test starts this file with torchrun's variables."""
 
 import json
 import os
@@ -116,7 +116,7 @@ def dialogues(model: Path) -> Any:
 
 
 def main(folder: Path, runs: list[dict[str, Any]]) -> None:
-    """Runs one after the other: `folder` below the given one, FitOptions, the `model` of stage 3 in the place of a Pair,
+    """Runs one after the other: `folder` below the given one, FitOptions, the `model` of a stage 3 in place of a Pair,
     `stop` in the batch of that number by a signal to the process that has it."""
     from anygen.training.processes import part_ways
 

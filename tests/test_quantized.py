@@ -40,7 +40,9 @@ def test_an_adapter_learns_on_four_bits(tiny: Path, tmp_path: Path) -> None:
     small = {name: p.detach().clone() for name, p in stage.named_parameters() if p.dtype == torch.uint8}
     assert len(small) == 7 * model.llm.config.num_hidden_layers
     assert sum(p.nbytes for p in small.values()) * 8 == sum(
-        p.nbytes for name, p in full.items() if "proj" in name  # float32
+        p.nbytes
+        for name, p in full.items()
+        if "proj" in name  # float32
     )
     before = {name: p.detach().clone() for name, p in stage.named_parameters() if p.requires_grad}
     assert any("lora_A" in name for name in before) and not any(name in small for name in before)

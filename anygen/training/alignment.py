@@ -1,7 +1,7 @@
 """Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""All matrices of a Llama's block."""
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
 STAGE_1 |= {"watch": 3, "film_vqa": 4, "film_pope": 1, "attend": 1}
 STAGE_2 = {"draw": 6, "edit": 3, "story": 1, "sound": 5, "repeat": 3, "voice": 1, "both": 2, "see": 1}
@@ -80,7 +82,8 @@ class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
-    "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
+    "lora" (an adapter of `rank`, `alpha` and `dropout` on `matrices` of the LLM). All else is frozen. `diffusion` weighs
+    the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
     With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
@@ -99,6 +102,9 @@ class AlignmentStage(nn.Module):
         length: int = 160,
         words: float = 0.0,
         rank: int = 32,
+        alpha: int = 0,
+        dropout: float = 0.0,
+        matrices: Sequence[str] = MATRICES,
         condition: float = 1.0,
         diffusion: float = 0.0,
         names: float = 0.0,
@@ -123,7 +129,7 @@ class AlignmentStage(nn.Module):
             enable = getattr(llm, "activation_checkpointing_enable", None) or llm.gradient_checkpointing_enable
             enable({"use_reentrant": False})
         if "lora" in train:
-            model.llm = adapt(model.llm, rank)
+            model.llm = adapt(model.llm, rank, alpha, dropout, matrices)
         if "input" in train:
             model.input_projectors.requires_grad_(True)
         if "output" in train:
@@ -327,9 +333,18 @@ def greedy(model: AnyGenModel, asked: Rendered, features: Mapping[str, Tensor], 
     return model.tokenizer.decode(said).strip()
 
 
-def adapt(llm: nn.Module, rank: int) -> Any:
-    """The LLM with a fresh LoRA adapter (arXiv 2106.09685) on every matrix of its blocks; the base is frozen."""
+def adapt(llm: nn.Module, rank: int, alpha: int = 0, dropout: float = 0.0, matrices: Sequence[str] = MATRICES) -> Any:
+    """The LLM with a fresh LoRA adapter (arXiv 2106.09685) on `matrices` of its blocks; the base is frozen.
+
+    What it adds is scaled by `alpha` / `rank`; 0 is twice the rank.
+    """
     from peft import LoraConfig, get_peft_model
 
-    matrices = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    return get_peft_model(llm, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices, task_type="CAUSAL_LM"))
+    chosen = LoraConfig(
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        lora_dropout=dropout,
+        target_modules=list(matrices),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(llm, chosen)

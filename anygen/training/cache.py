@@ -1,4 +1,4 @@
-"""What frozen networks made of a data set, computed once, by any number of processes, and kept in safetensors shards."""
+"""What frozen networks made of a data set, computed once by any number of processes, kept in safetensors shards."""
 
 import hashlib
 import os

@@ -34,8 +34,8 @@ _MESSAGE_KEYS = ("role", "content")
 class Example:
     """One chat of a data set: messages whose content is a list of parts, media parts with an absolute `path`.
 
-    `where` is file and line, or shard and key, for errors; the `path` of a medium in a shard is `SHARD#MEMBER`; `scene` is what the playground knows of its pictures, `clip` of its sounds,
-    `film` of its films.
+    `where` is file and line, or shard and key, for errors; the `path` of a medium in a shard is `SHARD#MEMBER`. `scene`
+    is what the playground knows of its pictures, `clip` of its sounds, `film` of its films.
     """
 
     messages: tuple[dict[str, Any], ...]

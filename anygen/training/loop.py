@@ -125,7 +125,7 @@ def _batches(stage: Any, numbers: range, options: FitOptions) -> Iterator[Batch]
 
 
 class _Total(nn.Module):
-    """A stage with the sum of its losses first. The sum alone has a graph: processes find through it what has learnt."""
+    """A stage with the sum of its losses first. It alone has a graph: processes find through it what has learnt."""
 
     def __init__(self, stage: Any, used: sharding.Used | None) -> None:
         super().__init__()
@@ -243,6 +243,7 @@ def fit(
     log = open(folder / "log.jsonl", "a") if main else None
     board = _board(folder) if main else None
     progress = _Progress(stage.name, options.steps, step, main)
+    drops = any(isinstance(part, nn.Dropout) and part.p > 0 for part in stage.modules())
     stop = _Stop(group)
     try:
         while step < options.steps and not finished:
@@ -254,6 +255,8 @@ def fit(
                 batch = {k: v.to(device, non_blocking=True) for k, v in next(batches).items()}
                 place = (options.seed * 1_000_003 + step) * options.accumulate + part
                 rng.manual_seed(place * group.count + group.rank)
+                if drops:  # what drops out comes from the global stream, and is to be the same after a resume
+                    torch.manual_seed(rng.initial_seed())
                 last = part == options.accumulate - 1
                 with nullcontext() if last or sharded else accelerator.no_sync(module):
                     with accelerator.autocast(), _attention(stage, device):

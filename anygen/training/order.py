@@ -14,8 +14,8 @@ def lanes(count: int) -> int:
 def epoch_order(shards: Sequence[Sequence[int]], size: int, epoch: int, seed: int) -> list[int]:
     """The chats of `shards`, each once, in the order of an epoch in which batches of `size` are read.
 
-    Shards are shuffled and dealt to lanes, and what is in a lane is shuffled. Batch i reads from lane i modulo lanes, so
-    processes that take turns at batches each read shards that the others do not; where a lane runs out, the fullest
+    Shards are shuffled and dealt to lanes, and what is in a lane is shuffled. Batch i reads from lane i modulo lanes,
+    so processes that take turns at batches each read shards that the others do not; where a lane runs out, the fullest
     one helps. The order is a function of the arguments alone, whatever the number of processes.
     """
     total = sum(map(len, shards))

@@ -1,4 +1,4 @@
-"""Features of a data set ahead of training: a model's frozen parts run over it in as many processes as there is room for."""
+"""Features of a data set ahead of training: a model's frozen parts run over it, in several processes."""
 
 import multiprocessing
 import os

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from anygen.error import RequestError
 from anygen.training.checkpoint import read_checkpoint
 from anygen.training.processes import Processes, part_ways, processes
-from anygen.training.recipe import Recipe, recipe_for
+from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
 from anygen.training.steps import Steps
 
@@ -248,7 +248,8 @@ class Run(Steps):
         if self.recipe.start and (after is None or not self.done(after)):
             from anygen.catalog import find
 
-            return AnyGenModel.load(find(self.recipe.start))
+            model = AnyGenModel.load(find(self.recipe.start))
+            return anew(model) if self.recipe.anew else model
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
@@ -376,11 +377,14 @@ class Run(Steps):
 
         r = self.recipe
         if r.quantize and r.fits[name].shard:
-            raise RequestError(f"{name}: four-bit weights cannot be in pieces; leave out quantize={r.quantize} or shard")
+            raise RequestError(
+                f"{name}: four-bit weights cannot be in pieces; leave out quantize={r.quantize} or shard"
+            )
         model = self.model(after)
         if r.data:
             options["data"] = self._data(model, train)
-        options |= {"rank": r.rank, "checkpointing": r.checkpointing}
+        options |= {"rank": r.rank, "alpha": r.lora_alpha, "dropout": r.lora_dropout, "matrices": r.lora_matrices}
+        options |= {"checkpointing": r.checkpointing}
         stage = AlignmentStage(name, model, mixture, train, quantize=r.quantize, **options)
         if not self._fit(stage, folder, name):
             return False
@@ -428,7 +432,7 @@ class Run(Steps):
 
             stage = FeaturesStage("stage1", self.model(None), pool=self.recipe.pool, fresh=self.recipe.fresh)
             return self._fit_model(folder, "stage1", stage)
-        return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
+        return self._align(folder, "stage1", None, STAGE_1, TRAINED["stage1"], names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_2
@@ -443,7 +447,7 @@ class Run(Steps):
             "stage2",
             "stage1",
             STAGE_2,
-            {"output", "signals"},
+            TRAINED["stage2"],
             words=1.0,
             diffusion=self.recipe.diffusion,
         )
@@ -456,7 +460,7 @@ class Run(Steps):
             "stage3",
             "stage2",
             STAGE_3,
-            {"input", "output", "signals", "lora"},
+            TRAINED["stage3"],
             words=0.1,
             names=0.0 if self._cached() else self.recipe.names,  # words of a caption lie on no patch
             diffusion=self.recipe.diffusion,
@@ -471,6 +475,17 @@ class Run(Steps):
         model.save(folder / self.recipe.name, dtype=torch.float16)
         write_provenance(folder / self.recipe.name, self.recipe, self.output)
         return True
+
+
+def anew(model: Any) -> Any:
+    """The model with projectors that have learnt nothing yet; the scales of conditions stay as they were measured."""
+    for side in (model.input_projectors, model.output_projectors):
+        for modality, projector in list(side.items()):
+            fresh = type(projector)(projector.config)
+            for name, buffer in projector.named_buffers():
+                fresh.get_buffer(name).copy_(buffer)
+            side[modality] = fresh
+    return model
 
 
 def train(
@@ -488,6 +503,8 @@ def train(
     few batches of every step are trained first, to say how long all will take; several processes do not rehearse.
     """
     chosen = recipe_for(recipe, set)
+    if chosen.anew and not chosen.data:
+        raise RequestError(f"the recipe '{chosen.name}' learns from a data set: name one with --set data=DIR")
     folder = Path(output or Path("runs") / chosen.name)
     run = Run(chosen, folder)
     group = processes()

@@ -1,6 +1,6 @@
 """Data sets in shards: tar files as webdataset has them, one sample per chat, read by place instead of one by one.
 
-A sample is what has one key: `00000012.json` is the chat, as a line of `data.jsonl` has it, and `00000012.image0.png` the
+A sample is what has one key: `00000012.json` is the chat, as a line of `data.jsonl` has it, `00000012.image0.png` the
 medium that it calls `image0.png`.
 """
 
@@ -82,7 +82,7 @@ def named(path: str, error: Exception) -> str:
 
 
 def read(source: str | Path) -> Iterator[Any]:
-    """The chats (`anygen.training.data.Example`) of all shards in order, with media by the names that `content` takes."""
+    """The chats (`anygen.training.data.Example`) of all shards in order, media by the names that `content` takes."""
     from anygen.training.data import decode, parse_chat
 
     for shard in tars(source):
