@@ -11,10 +11,16 @@ import torch
 from processes import Pair, dialogues, launch, options
 from torch import nn
 
+from anygen.model import AnyGenModel
+from anygen.playground.dataset import write_dataset
+from anygen.testing import tiny_model
+from anygen.training import train
+from anygen.training.cache import FeatureCache
 from anygen.training.checkpoint import read_checkpoint
 from anygen.training.loop import fit
 from anygen.training.processes import Processes
 from anygen.training.sharding import Used, blocks
+from anygen.training.shards import pack
 
 STEPS = 8
 IN_PARTS = [{"minutes": 1e-9, "done": False}] * 2 + [{}]
@@ -121,25 +127,28 @@ def test_a_finished_run_in_pieces_is_opened_whole(runs: Path) -> None:
     assert torch.equal(stage.first[0][0].weight, average)  # type: ignore[index]
 
 
-def test_the_command_under_accelerate(tiny: Path, tmp_path: Path) -> None:
-    """Stage 2 in two processes is stage 2 in one; a model folder is there afterwards."""
-    settings = {"start": str(tiny), "pool": 0, "names": 0, "seed": 3}
+def test_the_command_under_accelerate(tmp_path: Path) -> None:
+    """Stage 1 of a data set in shards is the same in two processes as in one; a model folder is there afterwards."""
+    pack(write_dataset(tmp_path / "edits", 8, size=16, task="edit"), tmp_path / "shards", 2)
+    start = tiny_model(tmp_path / "tiny", context=4096)
+    settings: dict[str, Any] = {"start": start, "data": tmp_path / "shards", "seed": 3}
     settings |= {f"stage1.{key}": value for key, value in {"steps": 2, "batch": 2, "log_every": 1}.items()}
     settings |= {"stage1.precision": "no", "stage1.sample_every": 0, "stage1.rate": 0.01, "stage1.warmup": 1}
     words = ["anygen", "train", "nano-night", "--stage", "stage1"]
     words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    start += ["--main_process_port", "0", "-m", *words, "--set", "stage1.shard=true", "--output", str(tmp_path / "two")]
-    said = subprocess.run(start, capture_output=True, text=True, timeout=600, check=False)
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launcher += ["--main_process_port", "0", "-m", *words, "--set", "stage1.shard=true"]
+    launcher += ["--output", str(tmp_path / "two")]
+    said = subprocess.run(launcher, capture_output=True, text=True, timeout=600, check=False)
     assert said.returncode == 0, said.stderr
-    from anygen.training import train
-
+    assert not said.stdout and "FAILED" not in said.stderr
     alone = [f"{key}={value}" for key, value in settings.items()] + ["stage1.accumulate=2"]
     train("nano-night", stage="stage1", output=tmp_path / "one", set=alone)
     same(curve(tmp_path / "two" / "stage1"), curve(tmp_path / "one" / "stage1"))
     assert json.loads((tmp_path / "two" / "stage1" / "done.json").read_text())["step"] == "stage1"
-    from anygen.model import AnyGenModel
-
+    features = [FeatureCache(tmp_path / name / "features") for name in ("one", "two")]
+    assert sorted(features[0]._places) == sorted(features[1]._places) and len(features[0]) >= 8
+    assert len(set(features[1]._places.values())) == 2  # a file of each process
     models = [AnyGenModel.load(tmp_path / name / "stage1" / "model") for name in ("one", "two")]
     for one, two in zip(*(model.input_projectors.parameters() for model in models), strict=True):
         assert torch.allclose(one, two, atol=1e-5)

@@ -82,8 +82,8 @@ class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
-    "lora" (an adapter of `rank`, `alpha` and `dropout` on `matrices` of the LLM). All else is frozen. `diffusion` weighs
-    the generator's loss.
+    "lora" (an adapter of `rank`, `alpha` and `dropout` on `matrices` of the LLM). All else is frozen. `diffusion`
+    weighs the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
     With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
