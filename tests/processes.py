@@ -87,7 +87,7 @@ def launch(arguments: list[str], count: int = COUNT, **variables: str) -> list[s
         port = found.getsockname()[1]
     started = []
     for rank in range(count):
-        about = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        about: dict[str, Any] = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         about |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1, "PYTHONPATH": ROOT}
         environment = os.environ | {key: str(value) for key, value in about.items()} | variables
         pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -23,7 +23,7 @@ from anygen.training.sharding import Used, blocks
 from anygen.training.shards import pack
 
 STEPS = 8
-IN_PARTS = [{"minutes": 1e-9, "done": False}] * 2 + [{}]
+IN_PARTS: list[dict[str, Any]] = [{"minutes": 1e-9, "done": False}] * 2 + [{}]
 
 
 def run(folder: str, *, done: Any = True, stop: Any = None, model: str | None = None, **more: Any) -> dict[str, Any]:
@@ -54,7 +54,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> Path:
     """What two processes trained; in folders without "one" in their names."""
     folder = tmp_path_factory.mktemp("runs")
     asked = []
-    for kind, more in (("copies", {}), ("pieces", {"shard": True})):
+    kinds: dict[str, dict[str, Any]] = {"copies": {}, "pieces": {"shard": True}}
+    for kind, more in kinds.items():
         asked += [run(kind, **more), run(f"{kind}-twice", accumulate=2, **more)]
         asked += [run(f"{kind}-in-parts", **more, **part) for part in IN_PARTS]
         asked += [run(f"{kind}-stopped", done=None, stop={"batch": 7}, **more)]  # batch 7 is the second process's
