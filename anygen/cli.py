@@ -141,6 +141,7 @@ def parser() -> Parser:
     learn.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     learn.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of the recipe")
     learn.add_argument("--no-rehearsal", action="store_true", help="do not measure first how long all stages will take")
+    learn.add_argument("--dry-run", action="store_true", help="only say what stages 1 to 3 train and what that takes")
     own = learn.add_argument_group("a concept of one's own", "for `anygen train concept`")
     own.add_argument("--name", metavar="N", help="what it is called, as in 'my robot'")
     own.add_argument("--images", type=Path, metavar="DIR", help="a folder with 5 to 20 pictures of it")
@@ -182,11 +183,17 @@ def parser() -> Parser:
     bring.add_argument("--copy", action="store_true", help="copy the media instead of linking their folder")
     check = kinds.add_parser("check", help="check a data set: format, files, sizes")
     check.set_defaults(run=data_check)
-    check.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    check.add_argument("directory", type=Path, metavar="DIR", help="the data set, or a folder of its shards")
+    wrap = kinds.add_parser("pack", help="pack a data set into tar shards as webdataset has them")
+    wrap.set_defaults(run=data_pack)
+    wrap.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    _output(wrap, "the folder of the shards", required=True)
+    wrap.add_argument("--shard-size", type=int, default=1000, metavar="N", help="chats in a shard (default: 1000)")
     cache = kinds.add_parser("cache", help="run a model's frozen parts over a data set once, for training")
     cache.set_defaults(run=data_cache)
-    cache.add_argument("directory", type=Path, metavar="DIR", help="the data set")
+    cache.add_argument("directory", type=Path, metavar="DIR", help="the data set, or a folder of its shards")
     _model(cache)
+    cache.add_argument("--processes", type=int, default=1, metavar="N", help="that share the work (default: 1)")
     where = "where features are kept: OUTPUT/features of a run"
     cache.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help=where)
 
@@ -387,10 +394,19 @@ def train(args: argparse.Namespace) -> int:
     if not find_spec("peft"):
         raise RequestError("training needs peft: pip install 'anygen[train]'")
     own = {name: getattr(args, name) for name in ("name", "images", "sounds", "model", "minutes")}
+    if args.dry_run and args.recipe == "concept":
+        raise RequestError("--dry-run is of recipes with the three alignment stages, not of 'concept'")
     if args.recipe == "concept":
         return train_concept(args, own)
     if given := [name for name, value in own.items() if value is not None]:
         raise RequestError(f"--{given[0]} is for `anygen train concept`, not for the recipe '{args.recipe}'")
+    if args.dry_run:
+        from anygen.training.dry import dry_run, table
+        from anygen.training.recipe import recipe_for
+
+        chosen = recipe_for(args.recipe, args.set)
+        print(table(chosen, dry_run(chosen)))
+        return 0
     from anygen.training import train as run
 
     rehearse = args.stage is None and not args.no_rehearsal
@@ -470,16 +486,21 @@ def data_check(args: argparse.Namespace) -> int:
     return 0
 
 
+def data_pack(args: argparse.Namespace) -> int:
+    """`anygen data pack`."""
+    from anygen.training.shards import pack
+
+    print(f"{args.output}: {pack(args.directory, args.output, args.shard_size)} shards")
+    return 0
+
+
 def data_cache(args: argparse.Namespace) -> int:
     """`anygen data cache`."""
     from anygen.catalog import find
-    from anygen.model import AnyGenModel
-    from anygen.training.cache import FeatureCache
-    from anygen.training.folder import FolderChats
+    from anygen.training.precompute import precompute
 
-    cache = FeatureCache(args.output)
-    FolderChats(args.directory, AnyGenModel.load(find(args.model)), {"input", "output"}, cache)
-    print(f"{args.output}: {len(cache)} features, {cache.made} of them new")
+    whole, new = precompute(args.directory, find(args.model), args.output, args.processes)
+    print(f"{args.output}: {whole} features, {new} of them new")
     return 0
 
 

@@ -346,12 +346,12 @@ Value = Text | Image | Audio | Video
 MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
 
 
-def sounds(path: str | Path) -> bool:
-    """Whether the file of a film has a sound track; it is not decoded, and one that cannot be read has none."""
+def sounds(source: str | Path | bytes) -> bool:
+    """Whether the file of a film, or its bytes, has a sound track; what cannot be read has none. Nothing is decoded."""
     from anygen.codecs import container
 
     try:
-        with files.opened(Path(path), "video") as (file, name):
+        with files.opened(source if isinstance(source, bytes) else Path(source), "video") as (file, name):
             return container.has_sound(file, name)
     except MediaError:
         return False

@@ -247,6 +247,77 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
     return made
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skeleton:
+    """What training has to do with of a model: the LLM and the projectors on meta, what its frozen encoders hold, and
+    `signal_rows`, how many rows of the LLM's embeddings are signal tokens of the media that it writes."""
+
+    llm: Any
+    input_projectors: nn.ModuleDict
+    output_projectors: nn.ModuleDict
+    encoders: dict[str, Part]
+    signal_rows: int
+
+
+def skeleton(model: str | None) -> Skeleton:
+    """A preset by the configs that come with the package, or a model folder by its own; no weights are read."""
+    preset = catalog.PRESETS.get(model or "nano")
+    if preset is not None and not (preset.folder / "anygen.json").is_file():
+        return _skeleton_of_preset(preset)
+    from transformers import PreTrainedTokenizerFast
+
+    from anygen.signals import Vocabulary
+
+    folder = catalog.find(model)
+    config = ModelConfig.read(folder / "anygen.json")
+    place = _local(folder, config.llm)
+    llm: Any = build_llm(place)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(place, local_files_only=True)
+    vocabulary = Vocabulary.resolve(
+        tokenizer, config.signals, llm.get_input_embeddings().num_embeddings, config.dialect
+    )
+    encoders = {}
+    for modality in config.encoders:
+        where = config.encoder(modality).path
+        known = where.startswith(("catalog:", "hub:"))
+        name = f"encoders.{_known(where) if known else modality}"
+        encoders[name] = (
+            _from_config(_known(where), torch.float32)[0]
+            if known
+            else stored(_local(folder, where) / "model.safetensors", torch.float32)
+        )
+    described = {s: read_config(folder / s / "config.json") for s in ("input_projectors", "output_projectors")}
+    into, outof = _projectors(described, 0, str(folder))
+    writes = [modality for modality in outof if modality in config.generators]
+    rows = len(set(vocabulary.trained_ids(writes)))
+    return Skeleton(llm=llm, input_projectors=into, output_projectors=outof, encoders=encoders, signal_rows=rows)
+
+
+def _skeleton_of_preset(preset: catalog.Preset) -> Skeleton:
+    kinds = {name: catalog.PARTS[name].kind for name in preset.parts}
+    llm = next(_from_config(name, None)[1]["llm"] for name, kind in kinds.items() if kind == "llm")
+    encoders = {
+        f"encoders.{name}": _from_config(name, torch.float32)[0] for name, kind in kinds.items() if kind == "encoders"
+    }
+    described = _read(preset.name)
+    into, outof = _projectors(described, llm.config.hidden_size, preset.name)
+    signals = sum(values["count"] + 2 for values in described["output_projectors"].values())  # and two brackets each
+    rows = described.get("signal_rows", signals)
+    return Skeleton(llm=llm, input_projectors=into, output_projectors=outof, encoders=encoders, signal_rows=rows)
+
+
+def _projectors(described: Mapping[str, Any], width: int, where: str) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+    """Projectors on meta; `width` is the LLM's where the descriptions do not have it (0: they do)."""
+    sides = []
+    for side, table in (("input_projectors", INPUT_PROJECTORS), ("output_projectors", OUTPUT_PROJECTORS)):
+        ends = {"width_out" if side == "input_projectors" else "width_in": width} if width else {}
+        with torch.device("meta"):
+            sides.append(
+                nn.ModuleDict({m: build_projector(table, {**v, **ends}, where) for m, v in described[side].items()})
+            )
+    return sides[0], sides[1]
+
+
 def _present(made: Plan, name: str) -> list[str]:
     return [name] if name in made.parts else []
 
@@ -311,12 +382,8 @@ def _of_preset(preset: catalog.Preset, dtype: torch.dtype | None, device: str, q
             made.parts[f"encoders.{name}"] = _from_config(name, dtype)[0]
             reading.append(f"encoders.{name}")
     described = _read(preset.name)
-    for side, table in (("input_projectors", INPUT_PROJECTORS), ("output_projectors", OUTPUT_PROJECTORS)):
-        ends = {"width_out" if side == "input_projectors" else "width_in": width}
-        with torch.device("meta"):
-            projectors = nn.ModuleDict(
-                {m: build_projector(table, {**values, **ends}, preset.name) for m, values in described[side].items()}
-            )
+    into, outof = _projectors(described, width, preset.name)
+    for side, projectors in (("input_projectors", into), ("output_projectors", outof)):
         made.parts[side] = counted(projectors, usual)
     made.stages["read"] = Stage(parts=[*reading, "input_projectors"])
     for name in preset.parts:

@@ -75,7 +75,7 @@ def test_the_documented_help_is_the_real_one(
     """`UPDATE_DOCS=1 pytest tests/test_front_door.py` writes docs/cli.md anew."""
     parts = [[], *([name] for name in COMMANDS)]
     parts += [["convert", name] for name in ("nextgpt", "transformers", "diffusers")]
-    parts += [["data", name] for name in ("sample", "import", "check", "cache")]
+    parts += [["data", name] for name in ("sample", "import", "check", "pack", "cache")]
     text = "# Command line\n"
     for words in parts:
         title = " ".join(["anygen", *words])

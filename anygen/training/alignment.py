@@ -1,7 +1,7 @@
 """Stages 1 to 3: align encoders, align generators, tune on dialogues; they differ in data and in what is trained."""
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,14 @@ from anygen.playground.reading import answer_right
 from anygen.playground.slips import slipped
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
+from anygen.training import quantized
 from anygen.training.folder import FolderChats
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 
+MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""All matrices of a Llama's block."""
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
 STAGE_1 |= {"watch": 3, "film_vqa": 4, "film_pope": 1, "attend": 1}
 STAGE_2 = {"draw": 6, "edit": 3, "story": 1, "sound": 5, "repeat": 3, "voice": 1, "both": 2, "see": 1}
@@ -79,9 +82,12 @@ class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
-    "lora" (an adapter of `rank` on the LLM). All else is frozen. `diffusion` weighs the generator's loss.
+    "lora" (an adapter of `rank`, `alpha` and `dropout` on `matrices` of the LLM). All else is frozen. `diffusion`
+    weighs the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
+    With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
+    With `checkpointing` the LLM keeps no activations of its blocks, and computes them again for the gradients.
     A share `slips` of what users say is typed carelessly. With `data`, the chats of a data set take the playground's
     place, as they are.
     """
@@ -96,11 +102,16 @@ class AlignmentStage(nn.Module):
         length: int = 160,
         words: float = 0.0,
         rank: int = 32,
+        alpha: int = 0,
+        dropout: float = 0.0,
+        matrices: Sequence[str] = MATRICES,
         condition: float = 1.0,
         diffusion: float = 0.0,
         names: float = 0.0,
         slips: float = 0.5,
         pool: int = 4096,
+        checkpointing: bool = False,
+        quantize: str = "",
         data: FolderChats | None = None,
     ) -> None:
         super().__init__()
@@ -111,8 +122,14 @@ class AlignmentStage(nn.Module):
         self.condition_weight, self.diffusion_weight = condition, diffusion
         self.data = data
         model.requires_grad_(False)
+        if quantize:
+            quantized.quantize(model.llm, quantize)
+        if checkpointing:
+            llm = model.llm  # transformers 5 has two names for it, and warns of the first where it has the second
+            enable = getattr(llm, "activation_checkpointing_enable", None) or llm.gradient_checkpointing_enable
+            enable({"use_reentrant": False})
         if "lora" in train:
-            model.llm = adapt(model.llm, rank)
+            model.llm = adapt(model.llm, rank, alpha, dropout, matrices)
         if "input" in train:
             model.input_projectors.requires_grad_(True)
         if "output" in train:
@@ -136,6 +153,11 @@ class AlignmentStage(nn.Module):
             if self.draws and modality in self.model.writes:
                 self.model.generator(modality).to(device)
         return self
+
+    @property
+    def stacks(self) -> list[nn.Module]:
+        """What every batch goes through, whatever media it holds."""
+        return [self.model.llm]
 
     def train(self, mode: bool = True) -> "AlignmentStage":
         """Frozen parts stay in evaluation mode."""
@@ -311,9 +333,18 @@ def greedy(model: AnyGenModel, asked: Rendered, features: Mapping[str, Tensor], 
     return model.tokenizer.decode(said).strip()
 
 
-def adapt(llm: nn.Module, rank: int) -> Any:
-    """The LLM with a fresh LoRA adapter (arXiv 2106.09685) on every matrix of its blocks; the base is frozen."""
+def adapt(llm: nn.Module, rank: int, alpha: int = 0, dropout: float = 0.0, matrices: Sequence[str] = MATRICES) -> Any:
+    """The LLM with a fresh LoRA adapter (arXiv 2106.09685) on `matrices` of its blocks; the base is frozen.
+
+    What it adds is scaled by `alpha` / `rank`; 0 is twice the rank.
+    """
     from peft import LoraConfig, get_peft_model
 
-    matrices = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-    return get_peft_model(llm, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=matrices, task_type="CAUSAL_LM"))
+    chosen = LoraConfig(
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        lora_dropout=dropout,
+        target_modules=list(matrices),
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(llm, chosen)

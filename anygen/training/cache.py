@@ -1,4 +1,4 @@
-"""What frozen networks made of a data set, computed once and kept on disk in safetensors shards."""
+"""What frozen networks made of a data set, computed once by any number of processes, kept in safetensors shards."""
 
 import hashlib
 import os
@@ -19,14 +19,20 @@ class FeatureCache:
 
     A key says all that a tensor depends on: the network (`fingerprint`) and the content. A shard appears at once and
     is never changed, so that runs may share a folder and a stopped run loses at most one shard.
+
+    `share` is (which, of how many): the processes that make features together, each those of its own keys.
     """
 
-    def __init__(self, folder: str | Path, shard: int = 256) -> None:
-        self.folder, self.shard = Path(folder), shard
+    def __init__(self, folder: str | Path, shard: int = 256, share: tuple[int, int] = (0, 1)) -> None:
+        self.folder, self.shard, self.share = Path(folder), shard, share
         self.hits = self.made = 0
         self._places: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}
-        for path in sorted(self.folder.glob("*.safetensors")):
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Finds what other processes have written since."""
+        for path in sorted(set(self.folder.glob("*.safetensors")) - set(self._places.values())):
             self._places |= dict.fromkeys(self._shard(path).keys(), path)
 
     def __contains__(self, key: str) -> bool:
@@ -36,10 +42,11 @@ class FeatureCache:
         return len(self._places)
 
     def fill(self, keys: Sequence[str], make: Callable[[list[int]], Tensor], batch: int = 32) -> None:
-        """Compute what is missing: `make` gets places in `keys` and returns one row for each."""
+        """Compute what is missing of this process's share: `make` gets places in `keys` and returns a row for each."""
         first = {key: place for place, key in reversed(list(enumerate(keys)))}  # a key that comes twice is made once
         missing = sorted(place for key, place in first.items() if key not in self)
         self.hits += len(first) - len(missing)
+        missing = [place for place in missing if self._ours(keys[place])]
         self.made += len(missing)
         for start in range(0, len(missing), self.shard):
             places = missing[start : start + self.shard]
@@ -49,6 +56,11 @@ class FeatureCache:
     def read(self, keys: Sequence[str]) -> Tensor:
         """The tensors of `keys`, stacked: [len(keys), ...]."""
         return torch.stack([self._shard(self._places[key]).get_tensor(key) for key in keys])
+
+    def _ours(self, key: str) -> bool:
+        """Whether this process makes the key: a matter of the key alone, whatever else is there already."""
+        which, count = self.share
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) % count == which
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # every process opens the shards for itself

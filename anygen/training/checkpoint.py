@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from anygen.error import DataError
+from anygen.training.sharding import like
 
 NAME = "checkpoint.safetensors"
 
@@ -56,10 +57,14 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Puts back what `flatten_optimizer` gave; learning rates are set by the loop."""
+    """Puts back what `flatten_optimizer` gave; learning rates are set by the loop. Of sharded parameters every process
+    takes its piece."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
+            _, number, key = name.split(".", 2)
+            index = int(number)
+            whole = tensor.ndim > 0 and tensor.shape == parameters[index].shape
+            state.setdefault(index, {})[key] = like(tensor, parameters[index]) if whole else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -25,6 +25,7 @@ from anygen.playground.things import BACKDROPS, THINGS
 from anygen.training.cutout import cut_outs, events
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import FitOptions
+from anygen.training.processes import processes
 from anygen.training.recipe import changed
 from anygen.training.steps import DONE, Steps
 
@@ -296,6 +297,8 @@ def train_concept(
     the new model's folder; a run that was stopped goes on there with `resume`. `set` are settings of `ConceptRecipe`
     as "key=value" or "phase.key=value". Raises RequestError, DataError or ModelError for what the user can mend.
     """
+    if (count := processes().count) > 1:
+        raise RequestError(f"a concept is taught by 1 process, not by {count}; start `anygen train concept` alone")
     recipe = ConceptRecipe(name=checked_name(name))
     for setting in set:
         recipe = changed(recipe, setting)

@@ -7,18 +7,20 @@ A data set is a folder with a `data.jsonl`, one chat per line:
                   {"role": "assistant", "content": [{"type": "text", "text": "A cat."}]}],
      "task": "vqa"}
 
+or it is a folder of shards (`anygen.training.shards`) that hold the same chats with their media.
 A medium of the assistant may have a "caption", the words that it is to be made from; without one, these are the text
 right before it.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from anygen.error import DataError, MediaError
+from anygen.training import shards
 
 DATA_FILE = "data.jsonl"
 ROLES = ("system", "user", "assistant")
@@ -32,8 +34,8 @@ _MESSAGE_KEYS = ("role", "content")
 class Example:
     """One chat of a data set: messages whose content is a list of parts, media parts with an absolute `path`.
 
-    `where` is file and line, for errors; `scene` is what the playground knows of its pictures, `clip` of its sounds,
-    `film` of its films.
+    `where` is file and line, or shard and key, for errors; the `path` of a medium in a shard is `SHARD#MEMBER`. `scene`
+    is what the playground knows of its pictures, `clip` of its sounds, `film` of its films.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -64,12 +66,26 @@ class Summary:
 
 
 def read_chats(source: str | Path) -> Iterator[Example]:
-    """The chats of a data set folder, or of one JSONL file; each is checked as it is read, its media for existing."""
+    """The chats of a data set folder, of one JSONL file or of shards; each is checked as it is read, its media for
+    existing."""
+    if shards.tars(source):
+        return shards.read(source)
+    return (example for _, example in _read(_file(source)))
+
+
+def raw_chats(source: str | Path) -> Iterator[tuple[dict[str, Any], Example]]:
+    """The chats of a data set folder or of one JSONL file, as its lines have them and as they are read."""
+    if shards.tars(source):
+        raise DataError(f"{source} is in shards already")
+    return _read(_file(source))
+
+
+def _file(source: str | Path) -> Path:
     file = Path(source)
     file = file / DATA_FILE if file.is_dir() else file
     if not file.is_file():
-        raise DataError(f"no data set at {source}: there is no file {file}")
-    return _read(file)
+        raise DataError(f"no data set at {source}: there is no file {file}, and no shard *.tar")
+    return file
 
 
 def check(directory: str | Path) -> Summary:
@@ -89,7 +105,7 @@ def check(directory: str | Path) -> Summary:
                 kinds = f"{opened[part['path']]} before and {part['type']} here"
                 raise DataError(f"{example.where}: {part['path']} is used as {kinds}")
     if not chats:
-        raise DataError(f"{directory} has no chats: its {DATA_FILE} is empty")
+        raise DataError(f"{directory} has no chats: its {DATA_FILE} or its shards are empty")
     return Summary(chats=chats, tasks=dict(tasks), media=dict(Counter(opened.values())))
 
 
@@ -97,27 +113,30 @@ def _open(part: dict[str, Any], where: str) -> None:
     from anygen.media import Audio, Image, Video
 
     try:
-        {"image": Image, "audio": Audio, "video": Video}[part["type"]](part["path"])
+        {"image": Image, "audio": Audio, "video": Video}[part["type"]](shards.medium(part["path"]))
     except MediaError as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{where}: {shards.named(part['path'], error)}") from error
 
 
-def _read(file: Path) -> Iterator[Example]:
+def _read(file: Path) -> Iterator[tuple[dict[str, Any], Example]]:
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{file}:{number}"
-            try:
-                chat = json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{where}: not UTF-8: byte {line[error.start]:#04x} at column {error.start + 1}"
-                ) from error
-            except json.JSONDecodeError as error:
-                what = "an empty line" if not line.strip() else f"not JSON: {error.msg} at column {error.colno}"
-                raise DataError(f"{where}: {what}; each line is one chat") from error
-            except _DuplicateError as error:
-                raise DataError(f"{where}: key '{error}' is there twice") from error
-            yield parse_chat(chat, where, file.parent)
+            chat = decode(line, where)
+            yield chat, parse_chat(chat, where, file.parent)
+
+
+def decode(line: bytes, where: str) -> Any:
+    """What the JSON of one chat says; `where` begins what a DataError says."""
+    try:
+        return json.loads(line.decode("utf-8"), object_pairs_hook=_unique)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: not UTF-8: byte {line[error.start]:#04x} at column {error.start + 1}") from error
+    except json.JSONDecodeError as error:
+        what = "an empty line" if not line.strip() else f"not JSON: {error.msg} at column {error.colno}"
+        raise DataError(f"{where}: {what}; each line is one chat") from error
+    except _DuplicateError as error:
+        raise DataError(f"{where}: key '{error}' is there twice") from error
 
 
 class _DuplicateError(Exception):
@@ -147,7 +166,10 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def parse_chat(chat: Any, where: str, folder: Path) -> Example:
+Place = Path | Callable[[str], str | None]  # a folder, or what finds media by their paths
+
+
+def parse_chat(chat: Any, where: str, folder: Place) -> Example:
     """One chat of a data set in `folder`, checked; `where` begins what a DataError says."""
     _keys(chat, ("messages",), _CHAT_KEYS, f"{where}: the chat")
     messages = chat["messages"]
@@ -175,7 +197,7 @@ def _check_roles(roles: list[str], where: str) -> None:
         raise DataError(f"{where}: the chat ends without an answer of the assistant")
 
 
-def _message(message: Any, where: str, folder: Path) -> dict[str, Any]:
+def _message(message: Any, where: str, folder: Place) -> dict[str, Any]:
     _keys(message, _MESSAGE_KEYS, _MESSAGE_KEYS, where)
     role, content = message["role"], message["content"]
     if role not in ROLES:
@@ -190,7 +212,7 @@ def _message(message: Any, where: str, folder: Path) -> dict[str, Any]:
     return {"role": role, "content": parts}
 
 
-def _part(part: Any, where: str, folder: Path) -> dict[str, Any]:
+def _part(part: Any, where: str, folder: Place) -> dict[str, Any]:
     _keys(part, ("type",), ("type", "text", "path", "caption"), where)
     kind = part["type"]
     if kind == "text":
@@ -210,6 +232,11 @@ def _part(part: Any, where: str, folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{where}: path {path!r} must be relative and stay inside the data set, with / between its parts"
         )
+    if not isinstance(folder, Path):
+        found = folder(path)
+        if found is None:
+            raise DataError(f"{where}: missing {kind} {path}; there is no such member in the sample")
+        return {**part, "path": found}
     full = folder / path
     if not full.is_file():
         raise DataError(f"{where}: missing {kind} {path}; there is no such file in {folder}")

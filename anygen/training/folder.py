@@ -1,7 +1,6 @@
 """A user's own data set as the data of an alignment stage: chats from a folder, features from the cache."""
 
 import json
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,8 @@ from anygen.template import IGNORE, Rendered
 from anygen.training.cache import FeatureCache, fingerprint, key_of
 from anygen.training.data import Example, read_chats
 from anygen.training.loop import Batch
+from anygen.training.order import epoch_order
+from anygen.training.shards import content, medium, named
 
 
 class FolderChats:
@@ -41,6 +42,11 @@ class FolderChats:
         if not self.chats:
             needed = "shows a medium to the assistant" if not self.draws else "has a medium in its answer"
             raise DataError(f"no chat of {source} {needed}: this stage has nothing to learn there")
+        files: dict[str, list[int]] = {}  # the file, or the shards, that chats are in
+        for place, example in enumerate(self.examples):
+            files.setdefault(example.where.rpartition(":")[0], []).append(place)
+        self.shards = list(files.values())
+        self._order: tuple[tuple[int, int, int], list[int]] = ((-1, -1, -1), [])  # that of one epoch
         self.canvas = model.generator("image").prepare if pictures else None
         self._features: dict[tuple[str, str], str] = {}  # by modality and path
         self._conditions: dict[tuple[str, str], str] = {}  # by modality and caption
@@ -56,7 +62,7 @@ class FolderChats:
         """The batch of a step, a function of the arguments alone: `ids` and `labels` [size, length], and per modality
         `features_<modality>` [n, tokens, width] and `conditions_<modality>` [k, length, width] in the order of places.
         """
-        chosen = [self.chats[self._place(step * size + i, seed)] for i in range(size)]
+        chosen = [self.chats[self._place(step * size + i, seed, size)] for i in range(size)]
         length = max(len(chat.ids) for chat in chosen)
         batch = {
             "ids": torch.tensor([chat.ids + [self.model.vocabulary.pad] * (length - len(chat.ids)) for chat in chosen]),
@@ -90,12 +96,13 @@ class FolderChats:
             found.append((asked, features, " ".join(said)))
         return found
 
-    def _place(self, number: int, seed: int) -> int:
+    def _place(self, number: int, seed: int, size: int = 1) -> int:
         """Which chat is number `number` of an endless reading that shuffles every epoch."""
         epoch, place = divmod(number, len(self.chats))
-        order = list(range(len(self.chats)))
-        random.Random(f"{seed}|{epoch}|chats").shuffle(order)
-        return order[place]
+        which = (epoch, seed, size)
+        if self._order[0] != which:
+            self._order = (which, epoch_order(self.shards, size, epoch, seed))
+        return self._order[1][place]
 
     def _add(self, example: Example, train: set[str]) -> None:
         messages = [dict(message) for message in example.messages]
@@ -125,7 +132,7 @@ class FolderChats:
             return
         encoder = self.model.encoders[modality]
         mark = fingerprint(encoder, str(getattr(encoder, "config", "")))
-        keys = [key_of(mark, Path(path).read_bytes()) for path in paths]
+        keys = [key_of(mark, content(path) or Path(path).read_bytes()) for path in paths]
 
         def make(places: list[int]) -> Tensor:
             return self.model.encode(modality, [_open(modality, paths[place]) for place in places]).float()
@@ -183,7 +190,7 @@ def _heard(example: Example) -> Example:
         content: list[dict[str, Any]] = []
         for part in message["content"]:
             content.append(part)
-            if message["role"] == "user" and part["type"] == "video" and sounds(part["path"]):
+            if message["role"] == "user" and part["type"] == "video" and sounds(medium(part["path"])):
                 content.append({"type": "audio", "path": part["path"]})
         messages.append({**message, "content": content})
     return replace(example, messages=tuple(messages))
@@ -191,6 +198,6 @@ def _heard(example: Example) -> Example:
 
 def _open(modality: str, path: str) -> Any:
     try:
-        return MEDIA[modality](path)
+        return MEDIA[modality](medium(path))
     except AnyGenError as error:
-        raise DataError(str(error)) from error
+        raise DataError(named(path, error)) from error

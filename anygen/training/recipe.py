@@ -64,10 +64,16 @@ class Recipe:
     llm_inner: int = 512
     vocabulary: int = 2048
     projector_width: int = 192
-    rank: int = 32
+    rank: int = 32  # of stage 3's adapter on the LLM
+    lora_alpha: int = 0  # what it adds is scaled by this over its rank; 0: twice the rank
+    lora_dropout: float = 0.0
+    lora_matrices: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    anew: bool = False  # projectors of `start` begin anew
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
     pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
     fresh: int = 16  # media that are new in stage 1's pool in every step
+    checkpointing: bool = False  # activations of the LLM are computed again for gradients, where these go through it
+    quantize: str = ""  # "nf4": the LLM's frozen matrices in four bits while stages 1 to 3 learn around it (QLoRA)
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3
     guidance: float = 3.0
     sampling_steps: int = 14
@@ -160,6 +166,37 @@ _GPU = {
     "stage3": FitOptions(steps=10000, batch=48, rate=6e-4, ema=0.999, workers=12, log_every=200, sample_every=5000),
 }
 
+_PAPER = {  # NExT-GPT's table 7; steps are an epoch of what its authors say they trained on, on 3, 3 and 4 cards
+    "stage1": FitOptions(steps=741, batch=18, rate=4e-4, warmup=74, decay_share=0.9, weight_decay=1e-3, beta2=0.95),
+    "stage2": FitOptions(steps=7500, batch=8, rate=4e-4, warmup=750, decay_share=0.9, weight_decay=1e-3, beta2=0.95),
+    "stage3": FitOptions(steps=15625, batch=4, rate=5e-4, warmup=1562, decay_share=0.9, weight_decay=1e-3, beta2=0.95),
+}
+
+_CORRECTED = {  # as many samples; see docs/training.md for every difference
+    "stage1": FitOptions(steps=741, batch=18, rate=1e-3, warmup=22, decay_share=0.97, weight_decay=0.0, beta2=0.95),
+    "stage2": FitOptions(steps=7500, batch=8, rate=2e-4, warmup=225, decay_share=0.97, weight_decay=0.0, beta2=0.95),
+    "stage3": FitOptions(
+        steps=1116, batch=4, accumulate=14, rate=2e-4, warmup=33, decay_share=0.97, weight_decay=0.0, beta2=0.95
+    ),
+}
+
+_NEXTGPT = Recipe(
+    name="nextgpt-paper",
+    media=("image", "audio", "video"),
+    side=512,  # sizes of parts that are trained from nothing: here none is
+    vae_channels=(128, 256, 512, 512),
+    vae_latents=4,
+    unet_channels=(320, 640, 1280, 1280),
+    start="nextgpt",
+    anew=True,
+    names=0.0,  # that term is for the playground
+    pool=0,
+    lora_alpha=32,
+    lora_dropout=0.1,
+    lora_matrices=("q_proj", "k_proj", "v_proj", "o_proj"),
+    fits=_PAPER,
+)
+
 RECIPES = {
     "nano": Recipe(
         name="nano",
@@ -177,7 +214,26 @@ RECIPES = {
         unet_channels=(128, 192),
         fits=_NIGHT,
     ),
+    "nextgpt-paper": _NEXTGPT,
+    "nextgpt-corrected": dataclasses.replace(
+        _NEXTGPT,
+        name="nextgpt-corrected",
+        rank=128,
+        lora_alpha=256,
+        lora_dropout=0.05,
+        lora_matrices=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+        checkpointing=True,
+        fits=_CORRECTED,
+    ),
 }
+
+
+TRAINED: dict[str, set[str]] = {
+    "stage1": {"input"},
+    "stage2": {"output", "signals"},
+    "stage3": {"input", "output", "signals", "lora"},
+}
+"""What the alignment stages train: projectors of a side, the signal tokens' rows of the embeddings, an adapter."""
 
 
 def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:

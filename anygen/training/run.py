@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from anygen.error import RequestError
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.recipe import Recipe, recipe_for
+from anygen.training.processes import Processes, part_ways, processes
+from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
 from anygen.training.steps import Steps
 
@@ -251,7 +253,8 @@ class Run(Steps):
         if self.recipe.start and (after is None or not self.done(after)):
             from anygen.catalog import find
 
-            return AnyGenModel.load(find(self.recipe.start))
+            model = AnyGenModel.load(find(self.recipe.start))
+            return anew(model) if self.recipe.anew else model
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
@@ -375,14 +378,26 @@ class Run(Steps):
     def _align(
         self, folder: Path, name: str, after: str | None, mixture: dict[str, int], train: set[str], **options: Any
     ) -> bool:
+        from anygen.training import quantized
         from anygen.training.alignment import AlignmentStage
 
+        r = self.recipe
+        if r.quantize and r.fits[name].shard:
+            raise RequestError(
+                f"{name}: four-bit weights cannot be in pieces; leave out quantize={r.quantize} or shard"
+            )
         model = self.model(after)
-        if self.recipe.data:
+        if r.data:
             options["data"] = self._data(model, train)
-        stage = AlignmentStage(name, model, mixture, train, rank=self.recipe.rank, **options)
+        options |= {"rank": r.rank, "alpha": r.lora_alpha, "dropout": r.lora_dropout, "matrices": r.lora_matrices}
+        options |= {"checkpointing": r.checkpointing}
+        stage = AlignmentStage(name, model, mixture, train, quantize=r.quantize, **options)
         if not self._fit(stage, folder, name):
             return False
+        if r.quantize:  # what is kept is the model at full precision, with what was learnt around its copy
+            model = self.model(after)
+            plain = AlignmentStage(name, model, mixture, train, **options)
+            quantized.learned(stage, plain)
         if "lora" in train:
             model.llm = model.llm.merge_and_unload()
         model.cpu().save(folder / "model")
@@ -395,10 +410,14 @@ class Run(Steps):
 
         if torch.cuda.is_available():
             model.to("cuda")
-        cache = FeatureCache(self.output / "features")
-        return FolderChats(
+        group = Processes() if self._alone else processes()
+        cache = FeatureCache(self.output / "features", share=(group.rank, group.count))
+        chats = FolderChats(
             self.recipe.data, model, train, cache, pictures="output" in train and self.recipe.diffusion > 0
         )
+        group.agree(None)
+        cache.refresh()  # what the others have made
+        return chats
 
     def _cached(self) -> bool:
         """Whether stages 1 and 2 learn from what the frozen parts made once of the playground."""
@@ -419,7 +438,7 @@ class Run(Steps):
 
             stage = FeaturesStage("stage1", self.model(None), pool=self.recipe.pool, fresh=self.recipe.fresh)
             return self._fit_model(folder, "stage1", stage)
-        return self._align(folder, "stage1", None, STAGE_1, {"input"}, names=self.recipe.names)
+        return self._align(folder, "stage1", None, STAGE_1, TRAINED["stage1"], names=self.recipe.names)
 
     def _stage2(self, folder: Path) -> bool:
         from anygen.training.alignment import STAGE_2
@@ -434,7 +453,7 @@ class Run(Steps):
             "stage2",
             "stage1",
             STAGE_2,
-            {"output", "signals"},
+            TRAINED["stage2"],
             words=1.0,
             diffusion=self.recipe.diffusion,
         )
@@ -447,7 +466,7 @@ class Run(Steps):
             "stage3",
             "stage2",
             STAGE_3,
-            {"input", "output", "signals", "lora"},
+            TRAINED["stage3"],
             words=0.1,
             names=0.0 if self._cached() else self.recipe.names,  # words of a caption lie on no patch
             diffusion=self.recipe.diffusion,
@@ -464,6 +483,17 @@ class Run(Steps):
         return True
 
 
+def anew(model: Any) -> Any:
+    """The model with projectors that have learnt nothing yet; the scales of conditions stay as they were measured."""
+    for side in (model.input_projectors, model.output_projectors):
+        for modality, projector in list(side.items()):
+            fresh = type(projector)(projector.config)
+            for name, buffer in projector.named_buffers():
+                fresh.get_buffer(name).copy_(buffer)
+            side[modality] = fresh
+    return model
+
+
 def train(
     recipe: str,
     *,
@@ -476,15 +506,19 @@ def train(
     """Runs a recipe, or one `stage` of it, in `output` (default runs/RECIPE). Returns the output folder.
 
     Finished steps are skipped; a step that was stopped goes on exactly where it was with `resume`. With `rehearse` a
-    few batches of every step are trained first, to say how long all will take.
+    few batches of every step are trained first, to say how long all will take; several processes do not rehearse.
     """
     chosen = recipe_for(recipe, set)
+    if chosen.anew and not chosen.data:
+        raise RequestError(f"the recipe '{chosen.name}' learns from a data set: name one with --set data=DIR")
     folder = Path(output or Path("runs") / chosen.name)
     run = Run(chosen, folder)
-    if rehearse:
+    group = processes()
+    if rehearse and group.count == 1:
         run.say_how_long()
     try:
         run.start(stage, resume)
+        part_ways()
     finally:
         if run.overall:
             run.overall.close()
