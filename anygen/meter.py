@@ -111,6 +111,8 @@ def forward(name: str, network: nn.Module, run: Mapping[str, Any], batch: int) -
     match name:
         case "UNet2DConditionModel" if net.config.class_embed_type:
             given = {"encoder_hidden_states": None, "class_labels": condition[:, 0]}
+        case "UNetMotionModel":  # every frame reads the same text
+            given = {"encoder_hidden_states": condition.repeat_interleave(run["latents"][1], 0)}
         case "StableAudioDiTModel":
             places, head = run["latents"][1] + 1, net.config.attention_head_dim // 2
             given |= {

@@ -231,13 +231,19 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
             continue
         place = _local(folder, options.path)
         modules = networks(place)
+        lender = config.generators[options.base].path if options.base else None
+        lent = {} if lender is None else networks(_local(folder, lender))
+        named = [name for name, kind in read_config(place / "model_index.json").items() if isinstance(kind, list)]
+        modules |= {name: lent[name] for name in named if name in lent and name not in modules}
         for name in modules:
-            stem = next(
-                (s for s in ("diffusion_pytorch_model", "model") if weights_file(place / name, s).is_file()), None
-            )
+            where = place / name if (place / name).is_dir() else _local(folder, str(lender)) / name
+            stem = next((s for s in ("diffusion_pytorch_model", "model") if weights_file(where, s).is_file()), None)
             if stem is None:
-                raise ModelError(f"{place / name} holds no safetensors file")
-            made.parts[f"generators.{modality}.{name}"] = stored(weights_file(place / name, stem), dtype)
+                raise ModelError(f"{where} holds no safetensors file")
+            made.parts[f"generators.{modality}.{name}"] = stored(weights_file(where, stem), dtype)
+        if "motion_adapter" in modules:  # a load puts its modules into the UNet
+            modules["unet"] = _in_motion(modules["unet"], modules.pop("motion_adapter"))
+            made.parts[f"generators.{modality}.unet"] += made.parts.pop(f"generators.{modality}.motion_adapter")
         outward = read_config(folder / "output_projectors" / "config.json").get(modality)
         if outward is not None:
             condition = (outward["length"], outward["width_out"])
@@ -325,6 +331,14 @@ def _present(made: Plan, name: str) -> list[str]:
 def _precision(part: Part) -> torch.dtype:
     found = getattr(torch, part.dtype, None)
     return found if isinstance(found, torch.dtype) else torch.float32
+
+
+def _in_motion(unet: Any, adapter: Any) -> Any:
+    """The UNet of pictures with motion modules, on meta."""
+    from diffusers import UNetMotionModel
+
+    with torch.device("meta"), quiet(*_logs()):
+        return UNetMotionModel.from_unet2d(unet, adapter)
 
 
 def _local(folder: Path, where: str) -> Path:

@@ -52,6 +52,8 @@ def test_nano_takes_what_its_plan_says() -> None:
     made = planning.plan("nano", CPU)
     real: dict[str, list[nn.Module]] = {"llm": [model.llm]}
     real |= {f"encoders.{modality}": [encoder] for modality, encoder in model.encoders.items()}
+    # the image encoder that films are seen with is the model's own
+    real["encoders.video"] = [part for name, part in model.encoders["video"].named_children() if name != "image"]
     real |= {"input_projectors": [model.input_projectors], "output_projectors": [model.output_projectors]}
     for modality in model.writes:
         for name, component in model.generator(modality).pipeline.components.items():
@@ -82,12 +84,14 @@ def test_nanos_peaks_are_those_of_real_passes() -> None:
         unet, vae = generator.pipeline.unet, generator.pipeline.vae
         side = unet.config.sample_size
         width = side if modality == "image" else 64 // generator.pipeline.vae_scale_factor
-        latents, times = torch.zeros(2, unet.config.in_channels, side, width), torch.zeros(2)
+        frames = (planning.FRAMES,) if modality == "video" else ()
+        latents, times = torch.zeros(2, unet.config.in_channels, *frames, side, width), torch.zeros(2)
+        decoded = latents[0].transpose(0, 1).contiguous() if frames else latents[:1]  # frame by frame
         shape = generator.condition_shape
         condition = torch.ones(2, *shape)
         costs = [
             meter.measure(partial(generator.predict, latents, times, condition)),
-            meter.measure(partial(vae.decode, latents[:1], return_dict=False)),
+            meter.measure(partial(vae.decode, decoded, return_dict=False)),
         ]
         assert near(made.stages[modality].peak_bytes, max(cost.peak_bytes for cost in costs)), modality
         for (_, planned, _), cost in zip(made.stages[modality].works, costs, strict=True):
