@@ -11,7 +11,7 @@ from typing import Any
 from anygen.decoding import Session
 from anygen.engine import Asked, Engine, consume
 from anygen.error import DataError, RequestError
-from anygen.media import MEDIA, Message, Text, Value, data_url, messages
+from anygen.media import READABLE, Message, Text, Value, data_url, messages
 from anygen.reply import Reply
 from anygen.request import Event, Options
 
@@ -155,6 +155,7 @@ class Chat:
 
 def _message(turn: dict[str, Any]) -> Message:
     parts = (
-        Text(part["text"]) if part["type"] == "text" else MEDIA[part["type"]](part["url"]) for part in turn["content"]
+        Text(part["text"]) if part["type"] == "text" else READABLE[part["type"]](part["url"])
+        for part in turn["content"]
     )
     return Message(turn["role"], tuple(parts))

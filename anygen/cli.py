@@ -17,6 +17,7 @@ from anygen.convert.command import add_sources
 from anygen.error import AnyGenError, RequestError
 
 MODALITIES = ("text", "image", "audio", "video")
+READABLE = (*MODALITIES, "depth", "thermal", "imu")
 LOADING = ("device", "dtype", "quantize", "offload")
 
 
@@ -94,11 +95,11 @@ def parser() -> Parser:
         generate,
         "answer one request",
         usage="anygen generate [PARTS...] [--to MODALITY]... [-o DIR] [options]",
-        epilog="PARTS are taken in the order given: bare words, --text, --image, --audio, --video, - for stdin.",
+        epilog="PARTS are taken in the order given: bare words, --text, --image and so on, - for stdin.",
     )
     one.takes_words = True
     one.set_defaults(parts=[])
-    for kind in MODALITIES:
+    for kind in READABLE:
         metavar = "T" if kind == "text" else "FILE"
         one.add_argument(f"--{kind}", action=AddPart, metavar=metavar, help=f"a part of the request: {kind}")
     one.add_argument("--word", action=AddPart, help=argparse.SUPPRESS)
@@ -237,7 +238,7 @@ def _load(args: argparse.Namespace) -> Any:
 
 def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
     """The parts of the command line as values; words beside each other are one text."""
-    from anygen.media import MEDIA, Text, parts
+    from anygen.media import READABLE, Text, parts
 
     found: list[Any] = []
     before = ""
@@ -247,7 +248,7 @@ def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
         elif kind == "stdin":
             found += parts(sys.stdin.buffer)
         else:
-            found.append(MEDIA[kind](value) if kind in MEDIA else Text(value))
+            found.append(READABLE[kind](value) if kind in READABLE else Text(value))
         before = kind
     return list(parts(found))
 
@@ -293,7 +294,7 @@ def _follow(events: Iterable[Any], output: Path, keep: bool = False, show: bool 
 
 def chat(args: argparse.Namespace) -> int:
     """`anygen chat`."""
-    from anygen.media import MEDIA, Text
+    from anygen.media import READABLE, Text
 
     conversation = _load(args).chat(**({} if args.seed is None else {"seed": args.seed}))
     output = args.output or Path("answer")
@@ -315,8 +316,8 @@ def chat(args: argparse.Namespace) -> int:
                 _say("/image FILE, /audio FILE, /video FILE, /save FILE, /quit; everything else is said to the model")
             elif word == "/save":
                 _say(f"saved {conversation.save(rest) or rest}")
-            elif word.startswith("/") and word[1:] in MEDIA:
-                waiting.append(MEDIA[word[1:]](rest.strip()))
+            elif word.startswith("/") and word[1:] in READABLE:
+                waiting.append(READABLE[word[1:]](rest.strip()))
                 _say(f"added {waiting[-1]!r}: now say what to do with it")
             elif word.startswith("/"):
                 raise RequestError(f"unknown command {word}; /help lists them")

@@ -1,4 +1,7 @@
-"""The four media values, `Text | Image | Audio | Video`, and the parts and messages that a request is made of."""
+"""The media values `Text | Image | Audio | Video`, and the parts and messages that a request is made of.
+
+What may only be read, `Depth | Thermal | Imu`, is in `anygen.sensed`.
+"""
 
 import base64
 import hashlib
@@ -15,6 +18,10 @@ import PIL.Image
 from anygen.codecs import source as files
 from anygen.codecs.source import Named
 from anygen.error import MediaError, RequestError
+from anygen.sensed import SENSED_MEDIA, Depth, Imu, SensedValue, Thermal
+from anygen.value import digest as _digest
+from anygen.value import freeze as _freeze
+from anygen.value import is_array as _is_array
 
 MODALITIES = ("text", "image", "audio", "video")
 ROLES = ("system", "user", "assistant")
@@ -252,8 +259,8 @@ class Video:
         if audio is not None and not isinstance(audio, Audio):
             raise MediaError(f"audio of a video must be an Audio, got {type(audio).__name__}")
         sound = audio or sound
-        digest = _digest(f"video {native:g} {sound.hash if sound else ''}", frames)
-        _freeze(self, frames=frames, fps=native, audio=sound, hash=digest)
+        found = _digest(f"video {native:g} {sound.hash if sound else ''}", frames)
+        _freeze(self, frames=frames, fps=native, audio=sound, hash=found)
 
     @property
     def height(self) -> int:
@@ -342,8 +349,10 @@ class Video:
         return f'<video {play} playsinline src="{data_url(self)}" style="{style}"></video>'
 
 
-Value = Text | Image | Audio | Video
+Value = Text | Image | Audio | Video | SensedValue
 MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
+READABLE: dict[str, Any] = MEDIA | SENSED_MEDIA
+"""Everything that a request may hold beside text, by its type."""
 
 
 def sounds(source: str | Path | bytes) -> bool:
@@ -362,29 +371,10 @@ def data_url(value: Value) -> str:
     return f"data:{value.mime};base64,{base64.b64encode(value.encode(value.suffix)).decode()}"
 
 
-def _is_array(source: Any) -> bool:
-    return hasattr(source, "__array__") and hasattr(source, "shape")
-
-
 def _known_rate(rate: Any) -> int:
     if isinstance(rate, bool) or not isinstance(rate, int) or not 1000 <= rate <= 384_000:
         raise MediaError(f"an audio array needs its rate in samples per second, 1000 to 384000, got {rate!r}")
     return rate
-
-
-def _digest(head: str, array: np.ndarray) -> str:
-    digest = hashlib.sha256(f"{head} {array.shape}".encode())
-    digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
-def _freeze(value: Any, **fields: Any) -> None:
-    for name, field in fields.items():
-        if isinstance(field, np.ndarray):
-            if field.flags.writeable:
-                field = np.array(field, order="C")  # a copy: the caller may go on writing into theirs
-                field.flags.writeable = False
-        object.__setattr__(value, name, field)
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,7 +416,7 @@ def _message(item: Mapping[str, Any]) -> Message:
 
 
 def _parts(value: Any) -> tuple[Value, ...]:
-    if isinstance(value, Text | Image | Audio | Video):
+    if isinstance(value, Text | Image | Audio | Video | Depth | Thermal | Imu):
         return (value,)
     if isinstance(value, str):
         return (Text(value),)
@@ -483,9 +473,10 @@ def _dict_part(part: Mapping[str, Any]) -> Value:
             raise RequestError('input_audio needs {"data": "<base64>", "format": "wav"}')
         _known_keys("input_audio", holder, ("data", "format"))
         return Audio(Named(files.from_base64(holder["data"], "input_audio"), "input_audio"))
-    if kind in MEDIA:
+    if kind in READABLE:
         sources = ("url", "path", kind, "base64")
-        _known_keys(f"{kind} part", part, ("type", *sources))
+        more = ("rate",) if kind == "imu" else ()
+        _known_keys(f"{kind} part", part, ("type", *sources, *more))
         given = [key for key in sources if part.get(key) is not None]
         if len(given) != 1:
             raise RequestError(
@@ -494,9 +485,10 @@ def _dict_part(part: Mapping[str, Any]) -> Value:
         source = part[given[0]]
         if given[0] == "base64":
             source = Named(files.from_base64(source, f"{kind} part"), f"base64 of the {kind} part")
-        return MEDIA[kind](source)
+        return READABLE[kind](source, **{key: part[key] for key in more if key in part})
     raise RequestError(
-        f"unknown part type {kind!r}; types are text, image, audio, video, image_url, audio_url, video_url, input_audio"
+        f"unknown part type {kind!r}; types are text, image, audio, video, depth, thermal, imu, image_url, audio_url, "
+        "video_url, input_audio"
     )
 
 

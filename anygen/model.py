@@ -20,9 +20,9 @@ from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
 from anygen.generators import open_generator
-from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
 from anygen.residence import Movable, Residence
-from anygen.signals import MEDIA, Vocabulary
+from anygen.signals import MEDIA, SENSED, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
 from anygen.weights import quiet, recast
 
@@ -70,6 +70,7 @@ class AnyGenModel(nn.Module):
         self._check()
 
     def _check(self) -> None:
+        lend(self.input_projectors)
         width = self.llm.get_input_embeddings().embedding_dim
         for modality, projector in self.input_projectors.items():
             if modality not in self.encoders:
@@ -112,7 +113,7 @@ class AnyGenModel(nn.Module):
     @property
     def reads(self) -> tuple[str, ...]:
         """Media that the model understands."""
-        return tuple(m for m in MEDIA if m in self.encoders and m in self.input_projectors)
+        return tuple(m for m in (*MEDIA, *SENSED) if m in self.encoders and m in self.input_projectors)
 
     @property
     def writes(self) -> tuple[str, ...]:

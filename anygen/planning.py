@@ -17,7 +17,7 @@ from anygen.folder import ModelConfig
 from anygen.hardware import Device
 from anygen.meta import build, build_llm, networks
 from anygen.meter import Cost
-from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
 from anygen.projectors import build as build_projector
 from anygen.weights import quiet, read_config, weights_file
 
@@ -321,6 +321,7 @@ def _projectors(described: Mapping[str, Any], width: int, where: str) -> tuple[n
             sides.append(
                 nn.ModuleDict({m: build_projector(table, {**v, **ends}, where) for m, v in described[side].items()})
             )
+    lend(sides[0])
     return sides[0], sides[1]
 
 

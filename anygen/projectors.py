@@ -187,6 +187,63 @@ class ResamplerProjector(nn.Module):
         return self.outward(x)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BorrowedConfig:
+    """Whose projector is borrowed, and the sizes that it has."""
+
+    lender: str
+    tokens_in: int
+    width_in: int
+    tokens: int
+    width_out: int
+
+    def __post_init__(self) -> None:
+        _positive(self, "tokens_in", "width_in", "tokens", "width_out")
+
+
+class BorrowedProjector(nn.Module):
+    """A matrix that turns features into such as another modality has, and then that modality's own projector.
+
+    It begins as that projector alone: what is much like a picture is told as a picture is. The lender's weights are its
+    own: they are neither saved nor counted here. `lend` puts the two together.
+    """
+
+    config_type = BorrowedConfig
+
+    def __init__(self, config: BorrowedConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = config.tokens
+        self.inward = nn.Linear(config.width_in, config.width_in)
+        nn.init.zeros_(self.inward.weight)
+        nn.init.zeros_(self.inward.bias)
+        self._lender: tuple[nn.Module, ...] = ()  # in a tuple it is no part of this module
+
+    def borrow(self, lender: Any) -> None:
+        """Read with this projector from now on; one of other sizes is a ModelError."""
+        ours = (self.config.tokens_in, self.config.width_in, self.config.tokens, self.config.width_out)
+        theirs = (lender.config.tokens_in, lender.config.width_in, lender.tokens, lender.config.width_out)
+        if ours != theirs:
+            raise ModelError(f"the projector of {self.config.lender} is {list(theirs)}, who borrows it has {list(ours)}")
+        self._lender = (lender,)
+
+    def forward(self, features: Tensor) -> Tensor:
+        if not self._lender:
+            raise ModelError(f"a borrowed projector needs that of {self.config.lender}, and nobody has lent it")
+        (lender,) = self._lender
+        return lender(features + self.inward(features))
+
+
+def lend(projectors: Any) -> None:
+    """Give every projector of a model (by modality) that borrows from another the one that it needs."""
+    for modality, projector in projectors.items():
+        if isinstance(projector, BorrowedProjector):
+            lender = projector.config.lender
+            if lender not in projectors or isinstance(projectors[lender], BorrowedProjector):
+                raise ModelError(f"input projector {modality} borrows that of {lender}, which has none of its own")
+            projector.borrow(projectors[lender])
+
+
 # --- output: hidden states [batch, count, width_in] -> condition [batch, length, width_out]
 
 
@@ -378,7 +435,12 @@ class TransformerOutput(OutputProjector):
         return self.outward(self.decoder(self.queries.expand(len(hidden), -1, -1), memory))
 
 
-INPUT_PROJECTORS: dict[str, type] = {"linear": LinearProjector, "mlp": MlpProjector, "resampler": ResamplerProjector}
+INPUT_PROJECTORS: dict[str, type] = {
+    "linear": LinearProjector,
+    "mlp": MlpProjector,
+    "resampler": ResamplerProjector,
+    "borrowed": BorrowedProjector,
+}
 OUTPUT_PROJECTORS: dict[str, type] = {
     "linear": LinearOutput,
     "query": QueryTransformer,

@@ -13,6 +13,8 @@ from anygen.dialect import Dialect, closing
 from anygen.error import ModelError, RequestError
 
 MEDIA = ("image", "audio", "video")
+SENSED = ("depth", "thermal", "imu")
+"""Media that are only read: they have brackets and a placeholder, and no signals."""
 ROLES = ("system", "user", "assistant")
 
 
@@ -24,8 +26,12 @@ class SignalTokens:
     count: int
 
     def __post_init__(self) -> None:
+        if self.modality in SENSED:
+            if self.count:
+                raise ModelError(f"{self.modality} has {self.count} signal tokens, but is only read: give it 0")
+            return
         if self.modality not in MEDIA:
-            raise ModelError(f"no signal tokens for {self.modality!r}; media are {', '.join(MEDIA)}")
+            raise ModelError(f"no signal tokens for {self.modality!r}; media are {', '.join((*MEDIA, *SENSED))}")
         if self.count < 1:
             raise ModelError(f"{self.modality} has {self.count} signal tokens; at least 1 is needed")
 
@@ -55,7 +61,8 @@ STRUCTURE = ("<|pad|>", "<|begin|>", "<|user|>", "<|assistant|>", "<|system|>", 
 
 def special_tokens(counts: Mapping[str, int]) -> tuple[str, ...]:
     """Every token that a tokenizer needs for `counts` (modality -> signal tokens), in their fixed order."""
-    named = [SignalTokens(modality=modality, count=counts[modality]).names for modality in MEDIA if modality in counts]
+    known = [modality for modality in (*MEDIA, *SENSED) if modality in counts]
+    named = [SignalTokens(modality=modality, count=counts[modality]).names for modality in known]
     return STRUCTURE + tuple(name for names in named for name in names)
 
 
@@ -318,7 +325,7 @@ def bind(logits: Tensor, mask: Tensor) -> Tensor:
 
 def find_spans(ids: Sequence[int], vocabulary: Vocabulary) -> list[tuple[str, int]]:
     """Modality and place of the first signal of every span in `ids`; a malformed span is a ModelError."""
-    opens = {span.signals[0]: span for span in vocabulary.spans.values()}
+    opens = {span.signals[0]: span for span in vocabulary.spans.values() if span.signals}
     signals = {index for span in vocabulary.spans.values() for index in span.signals}
     found, place = [], 0
     while place < len(ids):

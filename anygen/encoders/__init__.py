@@ -8,11 +8,14 @@ import torch
 from torch import nn
 
 from anygen.encoders.audio import AudioEncoder
+from anygen.encoders.depth import DepthEncoder
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import Tower
 from anygen.encoders.imagebind_encoder import ImageBindEncoder
+from anygen.encoders.imu import ImuEncoder
 from anygen.encoders.pretrained import PretrainedEncoder
 from anygen.encoders.text import TextEncoder
+from anygen.encoders.thermal import ThermalEncoder
 from anygen.encoders.video import VideoEncoder
 from anygen.error import ModelError
 from anygen.weights import fill
@@ -22,6 +25,9 @@ ENCODERS: dict[str, type[Tower]] = {
     "image": ImageEncoder,
     "audio": AudioEncoder,
     "video": VideoEncoder,
+    "depth": DepthEncoder,
+    "thermal": ThermalEncoder,
+    "imu": ImuEncoder,
 }
 KINDS: dict[str, type[ImageBindEncoder] | type[PretrainedEncoder]] = {
     "imagebind": ImageBindEncoder,

@@ -77,15 +77,15 @@ class Trunk(nn.Module):
         return self.norm(x)
 
 
-def _stem(config: TowerConfig) -> nn.Module:
-    """Pixels [batch, 3, side, side] to a grid [batch, width, side / patch, side / patch]."""
+def patch_stem(config: TowerConfig, colours: int = 3) -> nn.Module:
+    """Pixels [batch, colours, side, side] to a grid [batch, width, side / patch, side / patch]."""
     if config.stem == "patch":
-        return nn.Conv2d(3, config.width, config.patch, config.patch, bias=False)
+        return nn.Conv2d(colours, config.width, config.patch, config.patch, bias=False)
     halvings = config.patch.bit_length() - 1
     if 1 << halvings != config.patch:
         raise ModelError(f"a convolution stem wants a patch that is a power of two, not {config.patch}")
     layers: list[nn.Module] = []
-    channels = 3
+    channels = colours
     for step in range(halvings):
         wider = config.width >> (halvings - 1 - step)
         layers += [nn.Conv2d(channels, wider, 3, 2, 1), nn.GroupNorm(1, wider), nn.GELU()]
@@ -136,7 +136,7 @@ class ImageTower(Tower):
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
         self.config = config
-        self.stem = _stem(config)
+        self.stem = patch_stem(config)
         self.class_token = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         patches = (config.side // config.patch) ** 2
         self.position_embedding = nn.Parameter(torch.randn(1, 1 + patches, config.width) * 0.02)

@@ -1,4 +1,4 @@
-"""ImageBind as an encoder of pictures, sounds and films: its towers behind the protocol of their neighbours."""
+"""ImageBind as an encoder of six media: its towers behind the protocol of their neighbours."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from anygen.encoders import imagebind_inputs as inputs
 from anygen.encoders.imagebind_huge import HUGE, HugeTower, open_published, say_licence
 from anygen.error import ModelError
 from anygen.media import Audio, Image, Video
+from anygen.sensed import Depth, Imu, Thermal
 
 PUBLISHED = "imagebind_huge.pth"
-TOWERS = {"image": "vision", "video": "vision", "audio": "audio"}
-CLIPS = {"image": 1, "audio": 3, "video": 5}  # of 2 s each, as published
+TOWERS = {"image": "vision", "video": "vision", "audio": "audio", "depth": "depth", "thermal": "thermal", "imu": "imu"}
+CLIPS = {"audio": 3, "video": 5}  # of 2 s each, as published
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +47,7 @@ class ImageBindEncoder(nn.Module):
                 f"the {modality} encoder needs ImageBind's {TOWERS[modality]} tower, this is {tower.config.modality}"
             )
         self.modality, self.tower, self.options = modality, tower.requires_grad_(False), options
-        self.clips = CLIPS[modality] if options.clips is None or modality == "image" else options.clips
+        self.clips = options.clips if options.clips is not None and modality in CLIPS else CLIPS.get(modality, 1)
         if self.clips < 1 or options.crops not in (1, 3):
             raise ModelError(
                 f"an encoder sees at least 1 clip in 1 or 3 crops, not clips={options.clips}, crops={options.crops}"
@@ -66,9 +67,14 @@ class ImageBindEncoder(nn.Module):
         seen = self.clips * (self.options.crops if self.modality == "video" else 1)
         return 1 if self.options.pooled else seen * self.tower.config.patches
 
-    def prepare(self, medium: Image | Audio | Video) -> Tensor:
+    def prepare(self, medium: Image | Audio | Video | Depth | Thermal | Imu) -> Tensor:
         """What the tower reads of one medium (`anygen.encoders.imagebind_inputs`)."""
+        if isinstance(medium, Imu):
+            return inputs.motion(medium.readings, medium.rate)
         side = self.tower.config.size[-1]
+        if isinstance(medium, Depth | Thermal):
+            read = inputs.depth if isinstance(medium, Depth) else inputs.thermal
+            return read(medium.values, side)
         if isinstance(medium, Video):
             return inputs.film(medium, self.clips, self.options.crops, side)
         if isinstance(medium, Audio):

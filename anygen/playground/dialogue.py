@@ -14,7 +14,9 @@ from anygen.playground.film import upright as upright_film
 from anygen.playground.hearing import sound_caption
 from anygen.playground.knowledge import world_question
 from anygen.playground.question import describe, is_there, question, scene_to_ask
+from anygen.playground.ride import ride_caption
 from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.sense_dialogue import SENSE_MIXTURE, SENSE_SAMPLERS
 from anygen.playground.tale import sample_story, story_request
 from anygen.playground.unknown import decline, unknown_name, unknown_request
 from anygen.playground.watching import film_caption
@@ -186,9 +188,13 @@ _AUDIO = (*TASKS[TASKS.index("hear") :], *FILM_TASKS[FILM_TASKS.index("talkie") 
 
 
 def tasks(media: Collection[str] = MEDIA) -> tuple[str, ...]:
-    """The tasks for a model that sees and draws, with "audio" in `media` hears and plays, with "video" films, too."""
+    """The tasks for a model that sees and draws, with "audio" in `media` hears and plays, with "video" films, too.
+
+    What it can do with "depth", "thermal" and "imu" comes behind.
+    """
     every = TASKS + FILM_TASKS if "video" in media else TASKS
-    return every if "audio" in media else tuple(task for task in every if task not in _AUDIO)
+    every = every if "audio" in media else tuple(task for task in every if task not in _AUDIO)
+    return every + tuple(task for sense, some in SENSE_SAMPLERS.items() if sense in media for task in some)
 
 
 def sample_chat(
@@ -199,30 +205,36 @@ def sample_chat(
     `split` "heldout" takes words, new pictures, new sounds and new films that are held out.
     """
     samplers = SAMPLERS | FILM_SAMPLERS
+    for some in SENSE_SAMPLERS.values():
+        samplers = samplers | some
     if task is not None and task not in samplers:
         raise ValueError(f"no task is called '{task}'; there are {', '.join(samplers)}")
     if task is None:
-        names, weights = tasks(media), MIXTURE | FILM_MIXTURE
+        names, weights = tasks(media), MIXTURE | FILM_MIXTURE | SENSE_MIXTURE
         task = stream.choices(names, [weights[name] for name in names])[0]
     return samplers[task](stream, split)
 
 
 def caption_of(part: Part) -> str:
-    """The caption of a picture, a sound or a film: the one that the part brings along, or the canonical one."""
+    """The caption of a medium: the one that the part brings along, or the canonical one."""
     if "caption" in part:
         return part["caption"]
+    if part["type"] == "imu":
+        return ride_caption(part["film"])
     if part["type"] == "video":
         return film_caption(part["film"])
-    return caption(part["scene"]) if part["type"] == "image" else sound_caption(part["clip"])
+    return sound_caption(part["clip"]) if part["type"] == "audio" else caption(part["scene"])
 
 
 def told_of(part: Part) -> str:
-    """What is told of a picture, a sound or a film that is given: the caption that does not depend on who made it."""
+    """What is told of a medium that is given: the caption that does not depend on who made it."""
     if "told" in part:
         return part["told"]
+    if part["type"] == "imu":
+        return ride_caption(part["film"])
     if part["type"] == "video":
         return film_caption(upright_film(part["film"]))
-    return caption(upright(part["scene"])) if part["type"] == "image" else sound_caption(upright_clip(part["clip"]))
+    return sound_caption(upright_clip(part["clip"])) if part["type"] == "audio" else caption(upright(part["scene"]))
 
 
 def _in_words(part: Part) -> Part:

@@ -13,6 +13,7 @@ from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
+from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
@@ -26,8 +27,10 @@ MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 """All matrices of a Llama's block."""
 STAGE_1 = {"caption": 3, "vqa": 4, "pope": 2, "hear": 3, "sound_vqa": 3, "sound_pope": 1}
 STAGE_1 |= {"watch": 3, "film_vqa": 4, "film_pope": 1, "attend": 1}
+STAGE_1 |= {"depth": 3, "depth_vqa": 2, "thermal": 3, "thermal_vqa": 2, "imu": 3}
 STAGE_2 = {"draw": 6, "edit": 3, "story": 1, "sound": 5, "repeat": 3, "voice": 1, "both": 2, "see": 1}
 STAGE_2 |= {"film": 6, "animate": 3, "refilm": 3, "cinema": 1, "talkie": 2, "screen": 2, "score": 1, "frame": 1}
+STAGE_2 |= {"depth_draw": 1, "thermal_draw": 1, "imu_draw": 1}
 STAGE_3 = {
     "draw": 20,
     "caption": 12,
@@ -62,6 +65,7 @@ STAGE_3 = {
     "score": 7,
     "screen": 7,
     "attend": 4,
+    **SENSE_MIXTURE,
 }
 
 
@@ -224,7 +228,7 @@ class AlignmentStage(nn.Module):
             return_conditions=True,
         )
         if self.names_weight and self.data is None:
-            for modality in self.model.reads:
+            for modality in (m for m in self.model.reads if m in MEDIA):
                 losses[f"names_{modality}"] = self.names_weight * self.name_loss(modality, rng)
         for modality in self.senses:
             if f"condition_{modality}" in losses:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import FILM_MIXTURE, LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.reading import answer_right
+from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
 from anygen.signals import Vocabulary
 from anygen.template import IGNORE, Rendered, render
@@ -111,11 +112,12 @@ class LLMStage(nn.Module):
     ) -> None:
         super().__init__()
         self.tokenizer, self.length, self.rest, self.slips = tokenizer, length, rest, slips
-        self.mixture = {task: weight for task, weight in (MIXTURE | FILM_MIXTURE).items() if task in tasks(media)}
+        every = MIXTURE | FILM_MIXTURE | SENSE_MIXTURE
+        self.mixture = {task: weight for task, weight in every.items() if task in tasks(media)}
         self.llm = build_llm(len(tokenizer), sizes, tokenizer)
         self.vocabulary = Vocabulary.resolve(tokenizer, SIGNALS)
         self.recall_weight = recall
-        self.recall = Recall(tokenizer, self.vocabulary, media, sizes.width)
+        self.recall = Recall(tokenizer, self.vocabulary, [m for m in media if m in SIGNALS], sizes.width)
 
     def render(self, chat: Chat, answer: bool = False) -> Rendered:
         return render(chat.messages, self.tokenizer, self.vocabulary, {}, answer=answer)

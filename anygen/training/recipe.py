@@ -95,6 +95,9 @@ _NIGHT = {
     "audio-generator": FitOptions(steps=15000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
     "video-encoder": FitOptions(steps=4000, batch=16, rate=1.2e-3, ema=0.998, weight_decay=0.05),
     "video-generator": FitOptions(steps=12000, batch=8, rate=8e-4, ema=0.999, save_every=250, sample_every=2000),
+    "depth-encoder": FitOptions(steps=3000, batch=32, rate=1.2e-3, ema=0.998, weight_decay=0.05),
+    "thermal-encoder": FitOptions(steps=3000, batch=32, rate=1.2e-3, ema=0.998, weight_decay=0.05),
+    "imu-encoder": FitOptions(steps=3000, batch=32, rate=1.2e-3, ema=0.998, weight_decay=0.05),
     "stage1": FitOptions(steps=6000, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
     "stage2": FitOptions(steps=4000, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
     "stage3": FitOptions(steps=6000, batch=8, rate=1e-3, ema=0.998, warmup=100),
@@ -161,6 +164,12 @@ _GPU = {
         sample_every=10000,
         save_every=5000,
     ),
+    **{
+        f"{sense}-encoder": FitOptions(
+            steps=6000, batch=256, rate=1e-3, ema=0.999, weight_decay=0.05, workers=12, warmup=500, log_every=200
+        )
+        for sense in ("depth", "thermal", "imu")
+    },
     "stage1": FitOptions(steps=10000, batch=256, rate=1e-3, decay_share=0.5, log_every=200, sample_every=5000),
     "stage2": FitOptions(steps=6000, batch=256, rate=2e-3, decay_share=0.5, log_every=200, sample_every=3000),
     "stage3": FitOptions(steps=10000, batch=48, rate=6e-4, ema=0.999, workers=12, log_every=200, sample_every=5000),

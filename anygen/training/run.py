@@ -3,6 +3,7 @@
 import random
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from anygen.error import RequestError
+from anygen.signals import MEDIA, SENSED
 from anygen.training.checkpoint import read_checkpoint
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
@@ -18,6 +20,7 @@ from anygen.training.steps import Steps
 
 TELLING = "telling.safetensors"  # what an encoder's projector has learnt beside it
 PARTS = {"text": "imagebind-text", "image": "imagebind", "audio": "imagebind-audio", "video": "imagebind-video"}
+PARTS |= {sense: f"imagebind-{sense}" for sense in SENSED}
 """The encoders' folders in a model."""
 LENDERS = {"video": "image"}
 """Whose generator lends a generator what its own folder does not have."""
@@ -67,15 +70,19 @@ class Run(Steps):
             "audio-generator": self._audio_generator,
             "video-encoder": self._video_encoder,
             "video-generator": self._video_generator,
+            **{f"{sense}-encoder": partial(self._sense_encoder, sense) for sense in SENSED},
             "stage1": self._stage1,
             "stage2": self._stage2,
             "stage3": self._stage3,
             "model": self._model,
         }
-        left_out = {"image", "audio", "video"} - set(recipe.media)
+        self.made = [modality for modality in recipe.media if modality in MEDIA]
+        self.senses = [modality for modality in recipe.media if modality in SENSED]
+        left_out = {*MEDIA, *SENSED} - set(recipe.media)
         self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
         if recipe.start:
-            self.steps = {step: run for step, run in self.steps.items() if step.startswith(("stage", "model"))}
+            kept = ("stage", "model", *self.senses)
+            self.steps = {step: run for step, run in self.steps.items() if step.startswith(kept)}
 
     def say_how_long(self) -> None:
         """Says how long each step takes on this machine, and from now on how far all of them are."""
@@ -241,6 +248,11 @@ class Run(Steps):
 
         return train_generator(self, folder)
 
+    def _sense_encoder(self, sense: str, folder: Path) -> bool:
+        from anygen.training.sense_steps import train_sense
+
+        return train_sense(self, folder, sense)
+
     def model(self, after: str | None) -> Any:
         """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
         from transformers import LlamaForCausalLM
@@ -248,18 +260,19 @@ class Run(Steps):
         from anygen.encoders import OWN, open_encoders
         from anygen.folder import GeneratorConfig, ModelConfig
         from anygen.model import AnyGenModel
+        from anygen.training.sense_steps import equip
         from anygen.training.tokenizer import SIGNALS
 
         if self.recipe.start and (after is None or not self.done(after)):
             from anygen.catalog import find
 
-            model = AnyGenModel.load(find(self.recipe.start))
+            model = equip(AnyGenModel.load(find(self.recipe.start)), self, self.senses)
             return anew(model) if self.recipe.anew else model
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
         r = self.recipe
         encoders = open_encoders({m: (tower, OWN, {}) for m, tower in self._towers().items()})
-        generators = {m: self._generator(m) for m in r.media}
+        generators = {m: self._generator(m) for m in self.made}
         guidance = {"image": r.guidance, "audio": r.audio_guidance, "video": r.video_guidance}
         strength = {"image": r.edit_strength if r.edits else None, "video": r.video_strength}
         config = ModelConfig(
@@ -276,22 +289,23 @@ class Run(Steps):
                     edit_strength=strength.get(m),
                     base=LENDERS.get(m),
                 )
-                for m in r.media
+                for m in self.made
             },
         )
-        return AnyGenModel(
+        model = AnyGenModel(
             config,
             self.tokenizer(),
             LlamaForCausalLM.from_pretrained(self.need("llm") / "part"),
             encoders,
-            {m: self._into(m, encoders[m]) for m in r.media},
-            {m: self._outof(m, generators[m]) for m in r.media},
+            {m: self._into(m, encoders[m]) for m in self.made},
+            {m: self._outof(m, generators[m]) for m in self.made},
             generators,
         )
+        return equip(model, self, self.senses)
 
     def _towers(self) -> dict[str, Path]:
         """Where the encoders are; the text tower was trained beside the image encoder."""
-        towers = {m: self.need(f"{m}-encoder") / "part" for m in self.recipe.media}
+        towers = {m: self.need(f"{m}-encoder") / "part" for m in self.made}
         return towers | ({"text": self.need("image-encoder") / "text"} if "image" in towers else {})
 
     def _generator(self, modality: str) -> Any:
@@ -485,12 +499,15 @@ class Run(Steps):
 
 def anew(model: Any) -> Any:
     """The model with projectors that have learnt nothing yet; the scales of conditions stay as they were measured."""
+    from anygen.projectors import lend
+
     for side in (model.input_projectors, model.output_projectors):
         for modality, projector in list(side.items()):
             fresh = type(projector)(projector.config)
             for name, buffer in projector.named_buffers():
                 fresh.get_buffer(name).copy_(buffer)
             side[modality] = fresh
+    lend(model.input_projectors)
     return model
 
 

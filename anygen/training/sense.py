@@ -4,10 +4,12 @@ import math
 import random
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from anygen.encoders.imu import scaled
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
 from anygen.playground.clip import sample_clip
@@ -17,7 +19,9 @@ from anygen.playground.film import sample_film
 from anygen.playground.mixer import Mixer
 from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
+from anygen.playground.ride import UNITS, readings, sample_ride
 from anygen.playground.scene import sample_scene
+from anygen.playground.sensor import SENSORS
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, INDEX, THINGS
 from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
@@ -232,7 +236,88 @@ class Watching:
         return screened(self.painter, batch["layers"], batch["grounds"], self.canvas)[:, evenly(self.frames)]
 
 
-SENSES: dict[str, type[Sense]] = {"image": Sight, "audio": Hearing, "video": Watching}
+class Ranging(Sight):
+    """Depth maps: scenes through the sensor of distance. Nothing of the kind is ever made."""
+
+    modality: ClassVar[str] = "depth"
+
+    def __init__(self, model: AnyGenModel, draws: bool) -> None:
+        assert not draws, "maps are only read"
+        self.side = model.encoders["image"].config.side
+        self.to(torch.device("cpu"))
+
+    def to(self, device: torch.device) -> None:
+        self.compositor, self.sensor = Compositor(self.side, device), SENSORS[self.modality](self.side, device)
+
+    def sample(self, stream: random.Random, split: str = "train") -> Part:
+        return {"type": self.modality, "scene": sample_scene(stream, split=split)}
+
+    def shown(self, parts: list[Part]) -> Batch:
+        layers, _ = self.sensor.orders([part["scene"] for part in parts])
+        return super().shown(parts) | {"layers": layers}
+
+    def features_of(self, batch: Batch) -> Tensor:
+        return to_pixels(self.sensor.draw(batch["layers"], batch["ground"]))
+
+    def cover(self, batch: Batch, features: int) -> Tensor:
+        return super().cover(batch | {"layers": batch["layers"][..., :4]}, features)
+
+
+class Warming(Ranging):
+    """Thermal pictures: scenes through the sensor of warmth."""
+
+    modality: ClassVar[str] = "thermal"
+
+
+class Riding:
+    """Motion: rides through the sensor that a thing carries. Nothing of the kind is ever made, and it names no thing."""
+
+    modality: ClassVar[str] = "imu"
+    cost: ClassVar[int] = 1
+
+    def __init__(self, model: AnyGenModel, draws: bool) -> None:
+        assert not draws, "motion is only read"
+
+    def to(self, device: torch.device) -> None:
+        pass
+
+    def sample(self, stream: random.Random, split: str = "train") -> Part:
+        return {"type": "imu", "film": sample_ride(stream, split)}
+
+    def varied(self, part: Part, stream: random.Random) -> Part:
+        return part
+
+    def told(self, part: Part) -> str:
+        return told_of(part)
+
+    def unasked(self, part: Part) -> str:
+        return ""
+
+    def shown(self, parts: list[Part]) -> Batch:
+        felt = torch.from_numpy(np.stack([readings(part["film"]) for part in parts]))
+        return {"readings": felt, "named": torch.full((len(parts), 1), -1)}
+
+    def features_of(self, batch: Batch) -> Tensor:
+        return scaled(batch["readings"].float() / UNITS)
+
+    def cover(self, batch: Batch, features: int) -> Tensor:
+        return torch.zeros(len(batch["named"]), 1, features, device=batch["named"].device)
+
+    def made(self, parts: list[Part]) -> Batch:
+        raise AssertionError("motion is only read")
+
+    def media_of(self, batch: Batch) -> Tensor:
+        raise AssertionError("motion is only read")
+
+
+SENSES: dict[str, type[Sense]] = {
+    "image": Sight,
+    "audio": Hearing,
+    "video": Watching,
+    "depth": Ranging,
+    "thermal": Warming,
+    "imu": Riding,
+}
 
 
 def pool_cover(cover: Tensor, projector: Any) -> Tensor:

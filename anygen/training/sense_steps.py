@@ -1,0 +1,201 @@
+"""The steps of a run that give a model more senses: depth, heat and motion, from the finished parts for pictures and films.
+
+With a `start` these parts are a finished model's, which then has the new senses as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from anygen.error import RequestError
+from anygen.signals import SENSED, SignalTokens
+
+if TYPE_CHECKING:
+    from anygen.training.run import Run
+
+LIKE = {"depth": "image", "thermal": "image", "imu": "video"}
+"""What a sense is like: whose brackets its own begin as, and whose encoder it learns from."""
+QUERIES = 12
+"""Tokens in which an IMU's projector tells a motion."""
+
+
+class Teachers(NamedTuple):
+    """The finished parts that a sense learns from; `lender` and `text` may be missing."""
+
+    image: Any
+    video: Any
+    text: Any
+    tokenizer: Any
+    table: Tensor
+    lender: Any
+
+
+def teachers(run: Run) -> Teachers:
+    """Encoders, tokenizer, the language model's embeddings and the projector of pictures: the start's, or the run's."""
+    from anygen.encoders.image import ImageEncoder
+    from anygen.encoders.text import TextEncoder
+    from anygen.encoders.video import VideoEncoder
+
+    if run.recipe.start:
+        from anygen.catalog import find
+        from anygen.model import AnyGenModel
+
+        model = AnyGenModel.load(find(run.recipe.start))
+        if not isinstance(model.encoders["image"] if "image" in model.encoders else None, ImageEncoder):
+            raise RequestError(f"{run.recipe.start} has no image encoder of this package for a sense to learn from")
+        found = {name: model.encoders[name] if name in model.encoders else None for name in ("video", "text")}
+        table = model.llm.get_input_embeddings().weight.detach().float()
+        return Teachers(
+            model.encoders["image"],
+            found["video"],
+            found["text"],
+            model.tokenizer,
+            table,
+            model.input_projectors["image"],
+        )
+    image = ImageEncoder.from_pretrained(run.need("image-encoder") / "part")
+    video = None
+    if run.done("video-encoder"):
+        video = VideoEncoder.from_pretrained(run.folder("video-encoder") / "part", base=image)
+    text = TextEncoder.from_pretrained(run.need("image-encoder") / "text")
+    table = load_file(run.need("llm") / "part" / "model.safetensors")["model.embed_tokens.weight"].float()
+    return Teachers(image, video, text, run.tokenizer(), table, run._into("image", image))
+
+
+def borrowed(lender: Any) -> Any:
+    """A fresh projector that borrows that of pictures."""
+    from anygen.projectors import BorrowedConfig, BorrowedProjector
+
+    made = lender.config
+    sizes = {"tokens_in": made.tokens_in, "width_in": made.width_in, "width_out": made.width_out}
+    projector = BorrowedProjector(BorrowedConfig(lender="image", tokens=lender.tokens, **sizes))
+    projector.borrow(lender)
+    return projector
+
+
+def resampler(encoder: Any, width: int) -> Any:
+    """A fresh and small projector for the features of motion; `width` is the language model's."""
+    from anygen.projectors import ResamplerConfig, ResamplerProjector
+
+    sizes = {"tokens_in": encoder.tokens, "width_in": encoder.width, "width_out": width}
+    return ResamplerProjector(ResamplerConfig(**sizes, queries=QUERIES, width=64, heads=4, layers=2))
+
+
+def into(run: Run, sense: str, encoder: Any, lender: Any, width: int) -> Any:
+    """A sense's input projector, as it told captions while the encoder was trained."""
+    from anygen.training.run import TELLING
+
+    projector = resampler(encoder, width) if sense == "imu" else borrowed(lender)
+    told = run.folder(f"{sense}-encoder") / TELLING
+    if told.exists():
+        projector.load_state_dict(load_file(told))
+    return projector
+
+
+def train_sense(run: Run, folder: Path, sense: str) -> bool:
+    """Trains the encoder of a sense; True when it is done."""
+    return train_imu(run, folder) if sense == "imu" else train_relief(run, folder, sense)
+
+
+def train_relief(run: Run, folder: Path, sense: str) -> bool:
+    """Trains the depth or the thermal encoder, and its projector beside it; True when it is done."""
+    from anygen.encoders.relief import ReliefTowerConfig
+    from anygen.training.relief_encoder import ReliefEncoderStage
+    from anygen.training.run import TELLING
+
+    known = teachers(run)
+    config = ReliefTowerConfig(width=known.image.width, joint=known.image.config.joint)
+    projector = borrowed(known.lender)
+    stage = ReliefEncoderStage(
+        sense,
+        config,
+        known.image,
+        known.tokenizer,
+        text=known.text,
+        lender=known.lender,
+        projector=projector,
+        table=known.table,
+    )
+    if not run._fit(stage, folder, f"{sense}-encoder"):
+        return False
+    stage.encoder.save_pretrained(folder / "part")
+    save_file(projector.state_dict(), folder / TELLING)
+    return True
+
+
+def train_imu(run: Run, folder: Path) -> bool:
+    """Trains the IMU encoder, and its projector beside it; True when it is done."""
+    from anygen.encoders.imu import ImuEncoder, ImuTowerConfig
+    from anygen.training.imu_encoder import ImuEncoderStage
+    from anygen.training.run import TELLING
+
+    known = teachers(run)
+    if known.video is None:
+        raise RequestError("imu-encoder learns from films, and there is no video encoder: train it first, or start one")
+    config = ImuTowerConfig(joint=known.video.config.joint)
+    projector = resampler(ImuEncoder(config), known.table.shape[1])
+    stage = ImuEncoderStage(config, known.video, known.tokenizer, projector=projector, table=known.table)
+    if not run._fit(stage, folder, "imu-encoder"):
+        return False
+    stage.encoder.save_pretrained(folder / "part")
+    save_file(projector.state_dict(), folder / TELLING)
+    return True
+
+
+def equip(model: Any, run: Run, senses: Sequence[str]) -> Any:
+    """The model with these senses from the run's finished steps. What it had stays as it was, to the bit.
+
+    Each sense gets brackets of its own behind all other tokens; they begin as those of what it is like, so that the
+    language model reads them as it reads these.
+    """
+    from anygen.encoders import open_encoder
+    from anygen.model import AnyGenModel
+    from anygen.training.run import PARTS
+
+    missing = [sense for sense in senses if sense not in model.encoders]
+    if not missing:
+        return model
+    encoders, projectors = dict(model.encoders.items()), dict(model.input_projectors.items())
+    for sense in missing:
+        place = run.need(f"{sense}-encoder") / "part"
+        encoders[sense] = open_encoder(sense, place, base=encoders["image"])
+        projectors[sense] = into(run, sense, encoders[sense], projectors["image"], model.width)
+    add_brackets(model.tokenizer, model.llm, missing)
+    config = dataclasses.replace(
+        model.config,
+        signals={**model.config.signals, **dict.fromkeys(missing, 0)},
+        encoders={**model.config.encoders, **{sense: f"encoders/{PARTS[sense]}" for sense in missing}},
+    )
+    outward = dict(model.output_projectors.items())
+    return AnyGenModel(
+        config, model.tokenizer, model.llm, encoders, projectors, outward, model.generators, folder=model.folder
+    )
+
+
+@torch.no_grad()
+def add_brackets(tokenizer: Any, llm: Any, senses: Sequence[str]) -> None:
+    """Adds the tokens of these senses behind all others, and rows for them to the LLM's embeddings."""
+    from tokenizers import AddedToken
+
+    rows = llm.get_input_embeddings().num_embeddings
+    pairs: list[tuple[str, str]] = []
+    for sense in (sense for sense in SENSED if sense in senses):
+        own, like = SignalTokens(modality=sense, count=0), SignalTokens(modality=LIKE[sense], count=1)
+        pairs += [(own.open, like.open), (own.close, like.close), (own.placeholder, like.placeholder)]
+    tokenizer.add_tokens([AddedToken(name, special=True, normalized=False) for name, _ in pairs], special_tokens=True)
+    if len(tokenizer) > rows:
+        llm.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    matrices = [llm.get_input_embeddings().weight]
+    head = llm.get_output_embeddings()
+    if head is not None and head.weight is not matrices[0]:
+        matrices.append(head.weight)
+    for name, like in pairs:
+        for matrix in matrices:
+            matrix[tokenizer.convert_tokens_to_ids(name)] = matrix[tokenizer.convert_tokens_to_ids(like)]
