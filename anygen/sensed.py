@@ -53,6 +53,11 @@ class _Map:
         grey = np.rint(255 * self.values / max(1.0, float(self.values.max()))).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
 
+    def _repr_html_(self) -> str:
+        from anygen.media import Image
+
+        return Image(self.grey())._repr_html_()
+
     def encode(self, suffix: str = ".npy") -> bytes:
         """The bytes of an .npy file, or of a .png of 16 bits."""
         return sensed.write_array(self.values, suffix, self.type)
@@ -147,6 +152,22 @@ class Imu:
     def seconds(self) -> float:
         """Duration."""
         return self.readings.shape[1] / self.rate
+
+    def plot(self, width: int = 512, height: int = 192) -> Any:
+        """A picture of the motion: above the accelerometer's three lines up to 20 m/s2, below the gyroscope's to 8."""
+        from anygen.codecs.plot import waveform
+        from anygen.media import Image
+
+        if not (8 <= width <= 8192 and 24 <= height <= 8192):
+            raise MediaError(f"a plot of {width} x {height} pixels: choose 8 to 8192 wide and 24 to 8192 high")
+        mean = np.array([0, 9.81, 0, 0, 0, 0], np.float32)[:, None]  # at rest
+        lines = np.repeat(((self.readings - mean) / np.repeat([20, 8], 3)[:, None]).clip(-1, 1), 8, axis=1)
+        edges = [height * row // 6 for row in range(7)]
+        rows = [waveform(line, width, high - low) for line, low, high in zip(lines, edges, edges[1:], strict=False)]
+        return Image(np.concatenate(rows))
+
+    def _repr_html_(self) -> str:
+        return self.plot()._repr_html_()
 
     def encode(self, suffix: str = ".npz") -> bytes:
         """The bytes of an .npz file with `readings` and `rate`."""

@@ -9,8 +9,12 @@ from typing import Any
 import torch
 
 from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
+from anygen.encoders.depth import DepthEncoder
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
+from anygen.encoders.imu import ImuEncoder, ImuTowerConfig
+from anygen.encoders.relief import ReliefTowerConfig
+from anygen.encoders.thermal import ThermalEncoder
 from anygen.encoders.video import VideoEncoder, VideoTowerConfig
 from anygen.folder import FORMAT, GeneratorConfig, ModelConfig
 from anygen.generators.audio import AudioGenerator
@@ -18,32 +22,41 @@ from anygen.generators.diffusion import logs
 from anygen.generators.image import ImageGenerator
 from anygen.generators.video import VideoGenerator
 from anygen.model import AnyGenModel
-from anygen.projectors import MlpConfig, MlpProjector, QueryConfig, QueryTransformer
-from anygen.signals import special_tokens
+from anygen.projectors import BorrowedConfig, BorrowedProjector, MlpConfig, MlpProjector, QueryConfig, QueryTransformer
+from anygen.signals import SENSED, special_tokens
 from anygen.weights import quiet
 
 SIGNALS = {"image": 3, "audio": 2, "video": 4}
 
 
 def tiny_model(directory: str | Path, seed: int = 0, context: int = 512, media: tuple[str, ...] = ("image",)) -> Path:
-    """Write a random model that reads and writes `media` to `directory`, and return it. Pictures are 16 x 16."""
+    """Write a random model that reads and writes `media` to `directory`, and return it. Pictures are 16 x 16.
+
+    Of `media`, "depth", "thermal" and "imu" are only read.
+    """
+    senses = [modality for modality in media if modality in SENSED]
+    media = tuple(modality for modality in media if modality not in SENSED)
+    signals = SIGNALS | dict.fromkeys(senses, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tokenizer = tiny_tokenizer()
+        tokenizer = tiny_tokenizer(signals)
         llm = tiny_llm(len(tokenizer), context)
         parts = {modality: PARTS[modality]() for modality in media if modality in PARTS}
         if "video" in media and "video" not in parts:  # films stand on pictures
             parts["video"] = tiny_video_parts(parts["image"][0], parts["image"][4])
+        sensed = {sense: tiny_sense_parts(sense, parts["image"][0]) for sense in senses}  # maps stand on pictures
     config = ModelConfig(
         format=FORMAT,
         name="tiny",
-        signals=SIGNALS,
+        signals=signals,
         llm="llm",
-        encoders={modality: ENCODERS_AT[modality] for modality in media},
+        encoders={modality: ENCODERS_AT[modality] for modality in (*media, *senses)},
         generators={modality: parts[modality][3] for modality in media},
     )
     sides: Any = [{m: parts[m][i] for m in media} for i in (0, 1, 2, 4)]
     encoders, into, outof, generators = sides
+    encoders |= {sense: encoder for sense, (encoder, _) in sensed.items()}
+    into |= {sense: projector for sense, (_, projector) in sensed.items()}
     model = AnyGenModel(config, tokenizer, llm, encoders, into, outof, generators)
     return model.save(directory)
 
@@ -75,6 +88,17 @@ def tiny_audio_parts() -> tuple[Any, Any, Any, GeneratorConfig, AudioGenerator]:
     return encoder, into, outof, options, generator
 
 
+def tiny_sense_parts(sense: str, image: ImageEncoder) -> tuple[Any, Any]:
+    """Encoder and projector of "depth", "thermal" or "imu"."""
+    if sense == "imu":
+        encoder = ImuEncoder(ImuTowerConfig(width=16, depth=1, heads=2, joint=8, samples=32, rate=16, patch=8))
+        return encoder, MlpProjector(MlpConfig(tokens_in=4, width_in=16, width_out=32, hidden=32, run=2))
+    kind = DepthEncoder if sense == "depth" else ThermalEncoder
+    sizes = {"tokens_in": 16, "width_in": 16, "width_out": 32}
+    config = ReliefTowerConfig(width=16, joint=8, bottleneck=4)
+    return kind(config, image), BorrowedProjector(BorrowedConfig(lender="image", tokens=4, **sizes))
+
+
 def tiny_video_parts(
     image: ImageEncoder, lender: ImageGenerator
 ) -> tuple[Any, Any, Any, GeneratorConfig, VideoGenerator]:
@@ -94,6 +118,7 @@ PARTS: dict[str, Callable[[], tuple[Any, Any, Any, GeneratorConfig, Any]]] = {
     "audio": tiny_audio_parts,
 }
 ENCODERS_AT = {"image": "encoders/imagebind", "audio": "encoders/imagebind-audio", "video": "encoders/imagebind-video"}
+ENCODERS_AT |= {sense: f"encoders/imagebind-{sense}" for sense in SENSED}
 _TEXTS = ["a cat", "a dog", "a red car", "the sea", "two birds", ""]
 
 
@@ -111,7 +136,7 @@ def _query(modality: str, length: int, width: int) -> QueryConfig:
     )
 
 
-def tiny_tokenizer() -> Any:
+def tiny_tokenizer(signals: dict[str, int] = SIGNALS) -> Any:
     """Bytes as tokens, and all structural tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -120,7 +145,7 @@ def tiny_tokenizer() -> Any:
     inner = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(alphabet)}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special_tokens(SIGNALS)])
+    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special_tokens(signals)])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         pad_token="<|pad|>",

@@ -14,6 +14,7 @@ from anygen.error import AnyGenError
 from anygen.evaluation.metrics import share, spread
 from anygen.evaluation.sheet import sheet
 from anygen.media import Audio, Image, Text, Video, messages
+from anygen.sensed import Depth, Imu, Thermal
 
 BATCH = 32
 TIMED = 12  # requests of a cell that are asked again one by one, for their seconds
@@ -159,7 +160,7 @@ def contact_sheet(results: Sequence[Result], most: int = SHOWN) -> Any:
     for result in results:
         answered = [part.value for part in result.reply or () if isinstance(part.value, Image | Audio | Video)]
         asked = [part for message in messages(result.case.request) for part in message.parts]
-        for medium in answered or [part for part in asked if isinstance(part, Image | Audio | Video)][-1:]:
+        for medium in answered or [part for part in asked if not isinstance(part, Text)][-1:]:
             pictures.append(_shown(medium))
             said = f" > {result.reply.text}" if result.reply is not None and not answered else ""
             captions.append(result.case.expected + said)
@@ -167,9 +168,11 @@ def contact_sheet(results: Sequence[Result], most: int = SHOWN) -> Any:
     return sheet(pictures[:most], captions[:most], right=right[:most]) if pictures else None
 
 
-def _shown(medium: Image | Audio | Video) -> np.ndarray:
+def _shown(medium: Image | Audio | Video | Depth | Thermal | Imu) -> np.ndarray:
     if isinstance(medium, Video):
         return stills(medium)
+    if isinstance(medium, Depth | Thermal):
+        return medium.grey()
     return medium.pixels if isinstance(medium, Image) else medium.plot(*PLOT).pixels
 
 

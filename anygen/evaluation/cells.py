@@ -34,7 +34,11 @@ from anygen.playground.language import (
     sample_chat,
 )
 from anygen.playground.mixer import Mixer
+from anygen.playground.ride import RATE as RIDE_RATE
+from anygen.playground.ride import in_units, readings
 from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.sensor import SENSORS, Sensor, map_of
+from anygen.sensed import SENSED_MEDIA, Imu
 
 NEAR = 0.15  # how far an untouched thing may move in an edit, as a share of the canvas
 
@@ -59,6 +63,19 @@ class World:
     def watcher(self) -> Watcher:
         """Made when the first film is asked for; it has the projection as well."""
         return Watcher()
+
+    @cached_property
+    def sensors(self) -> dict[str, Sensor]:
+        """Made when the first map is asked for."""
+        return {kind: sensor(self.compositor.size) for kind, sensor in SENSORS.items()}
+
+    def sense(self, kind: str, scene: Scene) -> Any:
+        """The scene as a depth map or a thermal picture."""
+        return SENSED_MEDIA[kind](map_of(self.sensors[kind].render([scene])[0]))
+
+    def ride(self, film: Film) -> Imu:
+        """What the film's thing feels."""
+        return Imu(in_units(readings(film)), RIDE_RATE)
 
     def film(self, film: Film, sound: Clip | None = None) -> Video:
         """The film as a video, with its soundtrack if any."""
@@ -87,7 +104,7 @@ class World:
         return self.judge.look(torch.from_numpy(np.array(image.pixels)).permute(2, 0, 1)[None])[0]
 
     def values(self, message: dict[str, Any]) -> tuple[Any, ...]:
-        """A sampled message's parts, scenes drawn, clips played and films with the sound that follows them."""
+        """A sampled message's parts, scenes drawn or sensed, clips played, films with the sound that follows them."""
         found: list[Any] = []
         film: Film | None = None
         for part in message["content"]:
@@ -95,7 +112,7 @@ class World:
                 found[-1] = self.film(film, part["clip"])
             else:
                 found.append(self._value(part))
-            film = part.get("film")
+            film = part["film"] if part["type"] == "video" else None
         return tuple(found)
 
     def _value(self, part: dict[str, Any]) -> Any:
@@ -103,6 +120,10 @@ class World:
             return Text(part["text"])
         if part["type"] == "video":
             return self.film(part["film"])
+        if part["type"] == "imu":
+            return self.ride(part["film"])
+        if part["type"] in SENSORS:
+            return self.sense(part["type"], part["scene"])
         return self.draw(part["scene"]) if part["type"] == "image" else self.play(part["clip"])
 
     def request(self, chat: Chat) -> list[dict[str, Any]]:
@@ -200,7 +221,7 @@ def captions(world: World, stream: random.Random, split: str, row: str = "captio
     """Pictures to describe: each fact that the canonical caption states, and all of them."""
     while True:
         chat = sample_chat(stream, "caption", split)
-        yield case(world, stream, "image->text", chat, _captioned(chat.facts["scene"], row, stream, split))
+        yield case(world, stream, "image->text", chat, captioned(chat.facts["scene"], row, stream, split))
 
 
 CLAIMS: dict[str, Callable[[Facts], Any]] = {
@@ -212,7 +233,8 @@ CLAIMS: dict[str, Callable[[Facts], Any]] = {
 }
 
 
-def _captioned(scene: Scene, row: str, stream: random.Random, split: str) -> Callable[[Any], Outcome]:
+def captioned(scene: Scene, row: str, stream: random.Random, split: str) -> Callable[[Any], Outcome]:
+    """The text says what the scene's caption says, whole and fact by fact, in rows that begin with `row`."""
     truth = facts_of(scene)
     parts = {name: part for name, part in CLAIMS.items() if scene.kind == "one" or name not in ("size", "place")}
     references = [caption(scene), *(paraphrase(scene, stream, split) for _ in range(4))]

@@ -20,6 +20,8 @@ from anygen.evaluation import (
     film_cells,
     film_suites,
     listening,
+    sense_cells,
+    sense_suites,
     sound_cells,
     sound_suites,
     viewing,
@@ -28,6 +30,7 @@ from anygen.evaluation.case import Case, Progress, Result, ask, keep, tabulate, 
 from anygen.evaluation.judging import accuracy, examine
 from anygen.evaluation.metrics import caption_scores, pope, psnr, share
 from anygen.evaluation.sheet import sheet
+from anygen.media import READABLE
 from anygen.playground.language import caption
 from anygen.playground.scene import sample_scene
 
@@ -64,7 +67,7 @@ def _pages(results: Sequence[Result]) -> dict[str, Any]:
 
 
 ASKED: dict[str, tuple[dict[str, tuple[cells.Cell, int]], Measure]] = {
-    "matrix": (cells.MATRIX | sound_cells.MATRIX | film_cells.MATRIX, _pope),
+    "matrix": (cells.MATRIX | sound_cells.MATRIX | film_cells.MATRIX | sense_cells.MATRIX, _pope),
     "vqa": ({"image->text": (cells.questions, 400)}, _no_more),
     "pope": ({"image->text": (cells.presence, 400)}, _pope),
     "caption": ({"image->text": (cells.captions, 400)}, _captions),
@@ -204,7 +207,7 @@ def _ask(
 def _can(engine: Any, cell: str) -> bool:
     """Whether the engine reads and writes what the cell needs; an engine that does not say can do anything."""
     reads, writes = cell.split("->")
-    known = {"text", "image", "audio", "video"}
+    known = {"text", *READABLE}
     needed = (
         (set(reads.split("+")) & known, getattr(engine, "reads", known)),
         (writes.split("+"), getattr(engine, "writes", known)),
@@ -261,7 +264,19 @@ def _vae(engine: Any, limit: int | None, seed: int, split: str, folder: Path | N
     return {"cells": table, "seconds": {}, "measures": {"psnr": psnr_figures}}
 
 
-PARTS = sound_suites.SOUND_SUITES | {"vae": _vae, "concept": concept_cells.concept_suite}
+def _retrieval(engine: Any, limit: int | None, seed: int, split: str, folder: Path | None) -> dict[str, Any]:
+    """Sounds, pictures and texts, and beside them what else the model's encoders sense."""
+    figures = sound_suites.retrieval(engine, limit, seed, split, folder)
+    for cell, rows in sense_suites.retrieval(engine, limit, seed, split).items():
+        figures["cells"].setdefault(cell, {}).update(rows)
+    return figures
+
+
+PARTS = sound_suites.SOUND_SUITES | {
+    "retrieval": _retrieval,
+    "vae": _vae,
+    "concept": concept_cells.concept_suite,
+}
 """Suites that measure parts of a model, or what it has learnt of a user, from (engine, limit, seed, split, folder)."""
 
 ALONE = {"judge": _judge, "ear": sound_suites.ear, "watcher": film_suites.watcher}

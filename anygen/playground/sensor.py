@@ -181,7 +181,7 @@ class ThermalSensor(Sensor):
         return [level(temperature(THINGS[INDEX[name]])) for name, _, _ in _drawn_order(scene)]
 
 
-def maps_of(pixels: Tensor) -> np.ndarray:
+def map_of(pixels: Tensor) -> np.ndarray:
     """Bytes [1, side, side] as a map of 0..1: float32 [side, side]."""
     return pixels[0].cpu().numpy().astype(np.float32) / 255
 
