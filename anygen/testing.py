@@ -91,7 +91,7 @@ def tiny_audio_parts() -> tuple[Any, Any, Any, GeneratorConfig, AudioGenerator]:
 def tiny_sense_parts(sense: str, image: ImageEncoder) -> tuple[Any, Any]:
     """Encoder and projector of "depth", "thermal" or "imu"."""
     if sense == "imu":
-        encoder = ImuEncoder(ImuTowerConfig(width=16, depth=1, heads=2, joint=8, samples=32, rate=16, patch=8))
+        encoder = ImuEncoder(ImuTowerConfig(width=16, depth=1, heads=2, joint=8, patch=40))
         return encoder, MlpProjector(MlpConfig(tokens_in=4, width_in=16, width_out=32, hidden=32, run=2))
     kind = DepthEncoder if sense == "depth" else ThermalEncoder
     sizes = {"tokens_in": 16, "width_in": 16, "width_out": 32}

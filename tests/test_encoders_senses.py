@@ -110,7 +110,7 @@ def test_nano_has_room_for_them() -> None:
         borrowed = BorrowedProjector(BorrowedConfig(lender="image", tokens_in=64, width_in=128, tokens=16, width_out=192))
         motion = ImuEncoder(ImuTowerConfig())
     bytes_of = [2 * sum(p.numel() for p in part.parameters()) for part in (relief, borrowed, motion)]
-    assert bytes_of[0] + bytes_of[1] < 0.6e6 and bytes_of[2] < 0.5e6
+    assert bytes_of[0] + bytes_of[1] < 0.85e6 and bytes_of[2] < 0.5e6
 
 
 @torch.no_grad()

@@ -167,3 +167,23 @@ def test_a_finished_model_gets_senses_and_keeps_all_it_had(tmp_path: Path) -> No
     reply = engine.generate([value, Imu(torch.rand(6, 99).numpy(), rate=64), "what?"], seed=0, max_new_tokens=4)
     assert reply.model == "tiny"
     assert equip(engine.model, run, SENSES) is engine.model
+
+
+def test_dialogues_of_senses_train_stage_3(tmp_path: Path) -> None:
+    """Maps and motions reach the language model, which learns to answer and to draw; encoders stay as they are."""
+    from anygen.model import AnyGenModel
+    from anygen.training.alignment import STAGE_3, AlignmentStage, mixture_for
+    from anygen.training.recipe import TRAINED
+
+    model = AnyGenModel.load(tiny_model(tmp_path / "tiny", media=("image", *SENSES), context=1024))
+    wanted = {task: 1 for task in mixture_for(STAGE_3, model.reads) if task.startswith(SENSES)}
+    assert len(wanted) == 8
+    stage = AlignmentStage("stage3", model, wanted, TRAINED["stage3"], length=400, names=0.3, pool=32, rank=2).train()
+    batch = stage.prepare(0, 3, 0)
+    assert {key.split("/")[0] for key in batch if "/shown/" in key} == set(SENSES)
+    losses = stage(batch, torch.Generator())
+    assert "names_depth" not in losses and {"text", "condition_image"} <= set(losses)
+    sum(loss for name, loss in losses.items() if not name.startswith("_")).backward()
+    learnt = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert {"input_projectors.depth.inward.weight", "input_projectors.imu.mlp.0.weight"} <= learnt
+    assert not any(name.startswith("encoders.") for name in learnt)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.encoders.image import ImageEncoder
-from anygen.encoders.imagebind import Tower, patch_stem
+from anygen.encoders.imagebind import Block, Tower, patch_stem
 from anygen.error import ModelError
 from anygen.sensed import Depth, Thermal
 
@@ -18,12 +18,14 @@ from anygen.sensed import Depth, Thermal
 class ReliefTowerConfig:
     """Sizes of what such an encoder adds to the image encoder, whose `width` and `joint` it has.
 
-    Between two blocks of the trunk features pass through `bottleneck` numbers.
+    `depth` blocks of its own stand before the trunk, and behind every block of that features pass through `bottleneck`
+    numbers.
     """
 
     width: int = 128
     joint: int = 128
-    bottleneck: int = 32
+    depth: int = 1
+    bottleneck: int = 64
 
 
 class Adapter(nn.Module):
@@ -41,13 +43,19 @@ class Adapter(nn.Module):
 
 
 class Relief(nn.Module):
-    """A stem for one channel, a class token and places, and an adapter behind every block of the image's trunk."""
+    """A stem for one channel, a class token and places, blocks before the image's trunk, adapters inside of it."""
 
     def __init__(self, config: ReliefTowerConfig, image: ImageEncoder) -> None:
         super().__init__()
         self.stem = patch_stem(image.config, 1)
         self.class_token = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(1, 1 + image.tokens, config.width) * 0.02)
+        self.blocks = nn.ModuleList(Block(config.width, image.config.heads) for _ in range(config.depth))
+        blocks: Any = self.blocks
+        for block in blocks:  # they begin as nothing
+            for last in (block.out, block.fc2):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         self.adapters = nn.ModuleList(Adapter(config.width, config.bottleneck) for _ in range(image.config.depth))
 
 
@@ -119,6 +127,8 @@ class ReliefEncoder(Tower):
             raise ModelError(f"the {self.modality} encoder reads 1 x {side} x {side} numbers, not {list(maps.shape)}")
         grid = self.relief.stem(maps).flatten(2).transpose(1, 2)  # [batch, patches, width]
         x = torch.cat([self.relief.class_token.expand(len(grid), -1, -1), grid], 1) + self.relief.position_embedding
+        for block in self.relief.blocks:
+            x = block(x)
         for block, adapter in zip(self.image.trunk.blocks, self.relief.adapters, strict=True):
             x = adapter(block(x))
         return self.image.trunk.norm(x)

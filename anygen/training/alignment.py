@@ -15,6 +15,7 @@ from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, 
 from anygen.playground.reading import answer_right
 from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
+from anygen.projectors import BorrowedProjector, ResamplerProjector
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
 from anygen.training import quantized
@@ -228,7 +229,7 @@ class AlignmentStage(nn.Module):
             return_conditions=True,
         )
         if self.names_weight and self.data is None:
-            for modality in (m for m in self.model.reads if m in MEDIA):
+            for modality in (m for m in self.model.reads if lies_on_patches(self.model.input_projectors[m])):
                 losses[f"names_{modality}"] = self.names_weight * self.name_loss(modality, rng)
         for modality in self.senses:
             if f"condition_{modality}" in losses:
@@ -295,6 +296,11 @@ class AlignmentStage(nn.Module):
             lines.append(f"{'ok ' if right[task][-1] else 'BAD'} {task}: {' '.join(asked)} -> {text}\n")
         (folder / f"{step:07d}.txt").write_text("".join(sorted(lines)))
         return {f"right_{task}": round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}
+
+
+def lies_on_patches(projector: nn.Module) -> bool:
+    """Whether the projector's tokens are places of a medium; those of queries are words of its caption."""
+    return not isinstance(projector, ResamplerProjector | BorrowedProjector)
 
 
 def padding_weights(mask: Tensor) -> Tensor:
