@@ -281,6 +281,9 @@ PRESETS = {
 }
 
 
+READ = ("image", "audio", "video", "depth", "thermal", "imu")
+
+
 def modalities(folder: Path) -> tuple[list[str], list[str]]:
     """What a model folder reads and what it writes, by its anygen.json; two empty lists if that cannot be read."""
     try:
@@ -288,7 +291,7 @@ def modalities(folder: Path) -> tuple[list[str], list[str]]:
         sides = [set(parts[side]) for side in ("encoders", "generators")]
     except (OSError, ValueError, KeyError, TypeError):
         return [], []
-    reads, writes = (["text", *(m for m in ("image", "audio", "video") if m in side)] for side in sides)
+    reads, writes = (["text", *(m for m in READ if m in side)] for side in sides)
     return reads, writes
 
 

@@ -1,6 +1,7 @@
 """A model that reads depth, heat and motion: requests, errors, folders, and what its answers cannot hold."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from anygen.chat import Chat
 from anygen.engine import Engine, load
 from anygen.error import ModelError, RequestError
 from anygen.evaluation import suites
+from anygen.evaluation.cells import World
+from anygen.evaluation.sense_cells import MATRIX, TARGETS
+from anygen.reply import Part, Reply
 from anygen.sensed import Depth, Imu, Thermal
 from anygen.signals import SignalTokens, find_spans
 from anygen.testing import tiny_model
@@ -25,6 +29,11 @@ IMU = Imu(np.random.default_rng(1).standard_normal((6, 40)), rate=16)
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return load(tiny_model(tmp_path_factory.mktemp("senses") / "tiny", media=("image", *SENSES)), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World()
 
 
 def test_it_reads_them_and_does_not_make_them(engine: Engine) -> None:
@@ -104,12 +113,8 @@ def test_the_folder_comes_back(engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cell", ["depth->text", "thermal->text", "imu->text", "depth->image", "imu->image"])
-def test_cells_are_asked_and_their_own_answers_are_right(cell: str) -> None:
-    import random
-
-    from anygen.evaluation.sense_cells import MATRIX, TARGETS
-
-    source = MATRIX[cell][0](world(), random.Random(cell), "heldout")
+def test_cells_are_asked_and_their_own_answers_are_right(cell: str, world: World) -> None:
+    source = MATRIX[cell][0](world, random.Random(cell), "heldout")
     cases = [next(source) for _ in range(4)]
     for case in cases:
         outcome = case.check(as_reply(case.answer))
@@ -122,16 +127,19 @@ def case_rows(cases: list[Any]) -> set[str]:
     return {row for case in cases for row in case.check(as_reply(case.answer)).rows}
 
 
-def world() -> Any:
-    from anygen.evaluation.cells import World
-
-    return World()
-
-
-def as_reply(values: tuple[Any, ...]) -> Any:
-    from anygen.reply import Part, Reply
-
+def as_reply(values: tuple[Any, ...]) -> Reply:
     parts = tuple(
         Part(index=index, type=value.type, value=value, seed=0, seconds=0.0) for index, value in enumerate(values, 1)
     )
     return Reply(parts=parts, model="m", seed=0)
+
+
+def test_retrieval_says_what_is_emergent(tmp_path: Path) -> None:
+    """Every row of the senses is there, over all things and motions; without the senses there is none."""
+    from anygen.evaluation.sense_suites import retrieval
+
+    engine = load(tiny_model(tmp_path / "tiny", media=("image", *SENSES)), device="cpu")
+    table = retrieval(engine, 3, 0, "heldout")
+    assert set(table) == {"depth->image", "thermal->image"}  # this model has no towers for text and films
+    assert {row: figures["n"] for row, figures in table["depth->image"].items()} == {"recall@1 of 129": 3}
+    assert retrieval(load(tiny_model(tmp_path / "plain"), device="cpu"), 3, 0, "heldout") == {}

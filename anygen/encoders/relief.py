@@ -28,6 +28,11 @@ class ReliefTowerConfig:
     bottleneck: int = 64
 
 
+def contrast(maps: Tensor) -> Tensor:
+    """How much a map stands out from the mean of what is around it, much enlarged: [batch, 1, side, side] in -1..1."""
+    return (6 * (maps - F.avg_pool2d(maps, 9, 1, 4, count_include_pad=False))).clamp(-1, 1)
+
+
 class Adapter(nn.Module):
     """x plus what a narrow MLP makes of it (Houlsby et al. 2019, section 2.1); it begins as x alone."""
 
@@ -43,11 +48,11 @@ class Adapter(nn.Module):
 
 
 class Relief(nn.Module):
-    """A stem for one channel, a class token and places, blocks before the image's trunk, adapters inside of it."""
+    """A stem for a map and its contrast, a class token and places, blocks before the image's trunk, adapters inside of it."""
 
     def __init__(self, config: ReliefTowerConfig, image: ImageEncoder) -> None:
         super().__init__()
-        self.stem = patch_stem(image.config, 1)
+        self.stem = patch_stem(image.config, 2)
         self.class_token = nn.Parameter(torch.randn(1, 1, config.width) * 0.02)
         self.position_embedding = nn.Parameter(torch.randn(1, 1 + image.tokens, config.width) * 0.02)
         self.blocks = nn.ModuleList(Block(config.width, image.config.heads) for _ in range(config.depth))
@@ -98,7 +103,9 @@ class ReliefEncoder(Tower):
         with torch.no_grad():
             for name, own in self.relief.stem.state_dict().items():
                 theirs = self.image.stem.state_dict()[name]
-                own.copy_(theirs if own.shape == theirs.shape else theirs.sum(1, keepdim=True))
+                if own.shape != theirs.shape:  # grey, and nothing of the contrast
+                    theirs = F.pad(theirs.sum(1, keepdim=True), (0, 0, 0, 0, 0, 1))
+                own.copy_(theirs)
             self.relief.class_token.copy_(self.image.class_token)
             self.relief.position_embedding.copy_(self.image.position_embedding)
 
@@ -125,7 +132,7 @@ class ReliefEncoder(Tower):
         side = self.image.config.side
         if maps.ndim != 4 or maps.shape[1:] != (1, side, side):
             raise ModelError(f"the {self.modality} encoder reads 1 x {side} x {side} numbers, not {list(maps.shape)}")
-        grid = self.relief.stem(maps).flatten(2).transpose(1, 2)  # [batch, patches, width]
+        grid = self.relief.stem(torch.cat([maps, contrast(maps)], 1)).flatten(2).transpose(1, 2)  # [batch, patches, width]
         x = torch.cat([self.relief.class_token.expand(len(grid), -1, -1), grid], 1) + self.relief.position_embedding
         for block in self.relief.blocks:
             x = block(x)
