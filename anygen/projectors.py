@@ -224,7 +224,9 @@ class BorrowedProjector(nn.Module):
         ours = (self.config.tokens_in, self.config.width_in, self.config.tokens, self.config.width_out)
         theirs = (lender.config.tokens_in, lender.config.width_in, lender.tokens, lender.config.width_out)
         if ours != theirs:
-            raise ModelError(f"the projector of {self.config.lender} is {list(theirs)}, who borrows it has {list(ours)}")
+            raise ModelError(
+                f"the projector of {self.config.lender} is {list(theirs)}, who borrows it has {list(ours)}"
+            )
         self._lender = (lender,)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -107,7 +107,9 @@ def test_nano_has_room_for_them() -> None:
     with torch.device("meta"):
         nano = ImageEncoder(TowerConfig())
         relief = DepthEncoder(ReliefTowerConfig(), nano).own()
-        borrowed = BorrowedProjector(BorrowedConfig(lender="image", tokens_in=64, width_in=128, tokens=16, width_out=192))
+        borrowed = BorrowedProjector(
+            BorrowedConfig(lender="image", tokens_in=64, width_in=128, tokens=16, width_out=192)
+        )
         motion = ImuEncoder(ImuTowerConfig())
     bytes_of = [2 * sum(p.numel() for p in part.parameters()) for part in (relief, borrowed, motion)]
     assert bytes_of[0] + bytes_of[1] < 0.85e6 and bytes_of[2] < 0.5e6
@@ -148,7 +150,9 @@ def test_who_borrows_reads_as_the_lender_until_trained() -> None:
     with pytest.raises(ModelError, match="depth borrows that of image, which has none of its own"):
         lend({"depth": projector})
     with pytest.raises(ModelError, match=r"the projector of image is \[16, 6, 4, 10\], who borrows it has"):
-        BorrowedProjector(BorrowedConfig(lender="image", tokens_in=16, width_in=6, tokens=5, width_out=10)).borrow(lender)
+        BorrowedProjector(BorrowedConfig(lender="image", tokens_in=16, width_in=6, tokens=5, width_out=10)).borrow(
+            lender
+        )
 
 
 @torch.no_grad()

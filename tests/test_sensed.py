@@ -77,10 +77,16 @@ def test_every_spelling_of_motion(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Depth(np.zeros((2, 3, 4), np.float32)), r"must be float, uint8 or uint16 \[height, width\], got float32"),
+        (
+            lambda: Depth(np.zeros((2, 3, 4), np.float32)),
+            r"must be float, uint8 or uint16 \[height, width\], got float32",
+        ),
         (lambda: Depth(np.array([[-1.0, 2.0]])), "goes from -1 to 2, outside of 0 and more: pass disparity"),
         (lambda: Depth(np.array([[np.nan]])), "not finite: what was not measured is 0"),
-        (lambda: Thermal(np.array([[20.0, 37.0]])), "goes from 20 to 37, outside of 0..1: scale it, as with Thermal.of_c"),
+        (
+            lambda: Thermal(np.array([[20.0, 37.0]])),
+            "goes from 20 to 37, outside of 0..1: scale it, as with Thermal.of_c",
+        ),
         (lambda: Depth(b"nothing of the kind"), "no depth map that can be read: use npy, or a grey png or tiff"),
         (lambda: Depth(np.array([[2.0]])).encode(".png"), "a png holds 0..1, but the depth map goes up to 2"),
         (lambda: Depth.of_metres([[1.0]], nearest=0), "nearest=0: the distance in metres that becomes 1 is above 0"),

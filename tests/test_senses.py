@@ -11,7 +11,18 @@ from anygen.playground.dialogue import FILM_TASKS, TASKS, in_words, sample_chat,
 from anygen.playground.film import Director, Film, is_heldout
 from anygen.playground.language import answer_right, caption, parse_film
 from anygen.playground.motion import STILL
-from anygen.playground.ride import FELT, LEADING, RATE, SAMPLES, end_of, felt, in_units, readings, sample_ride, told_ride
+from anygen.playground.ride import (
+    FELT,
+    LEADING,
+    RATE,
+    SAMPLES,
+    end_of,
+    felt,
+    in_units,
+    readings,
+    sample_ride,
+    told_ride,
+)
 from anygen.playground.scene import Placed, Scene, place_of, sample_scene
 from anygen.playground.sensor import SENSORS, DepthSensor, Sensor, ThermalSensor
 from anygen.playground.temperature import COLDEST, STEP, level, temperature, warmth
@@ -136,7 +147,10 @@ def test_rides_are_of_their_split_and_felt_ones_move() -> None:
 
 def test_where_a_ride_ends() -> None:
     places = {motion: end_of(ride(motion)) for motion in LEADING}
-    found = {motion: scene and (scene.things[0].size, place_of(scene.things[0].x, scene.things[0].y)) for motion, scene in places.items()}
+    found = {
+        motion: scene and (scene.things[0].size, place_of(scene.things[0].x, scene.things[0].y))
+        for motion, scene in places.items()
+    }
     assert found["crosses from left to right"] == ("medium", "right")
     assert found["crosses from right to left"] == ("medium", "left")
     assert found["rises"] == ("medium", "top") and found["falls"] == ("medium", "bottom")

@@ -143,7 +143,9 @@ def test_a_finished_model_gets_senses_and_keeps_all_it_had(tmp_path: Path) -> No
     from anygen.model import AnyGenModel
 
     start = tiny_model(tmp_path / "start", media=("image", "video"))
-    short = [f"{sense}-encoder.{what}" for sense in SENSES for what in ("steps=2", "batch=2", "ema=0", "sample_every=0")]
+    short = [
+        f"{sense}-encoder.{what}" for sense in SENSES for what in ("steps=2", "batch=2", "ema=0", "sample_every=0")
+    ]
     recipe = recipe_for("nano-night", [f"start={start}", "media=image,video,depth,thermal,imu", *short])
     run = Run(recipe, tmp_path / "run")
     with pytest.raises(DataError, match="step 'depth-encoder' is not finished"):

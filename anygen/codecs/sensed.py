@@ -47,7 +47,9 @@ def checked_map(array: np.ndarray, name: str, kind: str) -> np.ndarray:
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2 or not array.size or array.dtype.kind not in "fu" or array.size > MAX_CELLS:
-        raise MediaError(f"{name} must be float, uint8 or uint16 [height, width], got {array.dtype} {list(array.shape)}")
+        raise MediaError(
+            f"{name} must be float, uint8 or uint16 [height, width], got {array.dtype} {list(array.shape)}"
+        )
     if array.dtype.kind == "u":
         return array.astype(np.float32) / np.iinfo(array.dtype).max
     found = array.astype(np.float32)

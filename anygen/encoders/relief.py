@@ -48,7 +48,7 @@ class Adapter(nn.Module):
 
 
 class Relief(nn.Module):
-    """A stem for a map and its contrast, a class token and places, blocks before the image's trunk, adapters inside of it."""
+    """A stem for a map and its contrast, a class token, places, blocks before the image's trunk, adapters inside it."""
 
     def __init__(self, config: ReliefTowerConfig, image: ImageEncoder) -> None:
         super().__init__()
@@ -67,8 +67,8 @@ class Relief(nn.Module):
 class ReliefEncoder(Tower):
     """A map of one channel, read with the blocks, the norm and the head of the model's image encoder.
 
-    Input: a map; output: `tokens` patch features of `width`, as the image encoder has of a picture. Only what is its own
-    is stored with it; the image encoder is the model's, given as `base`.
+    Input: a map; output: `tokens` patch features of `width`, as the image encoder has of a picture. Only what is
+    its own is stored with it; the image encoder is the model's, given as `base`.
     """
 
     config_type = ReliefTowerConfig
@@ -132,7 +132,9 @@ class ReliefEncoder(Tower):
         side = self.image.config.side
         if maps.ndim != 4 or maps.shape[1:] != (1, side, side):
             raise ModelError(f"the {self.modality} encoder reads 1 x {side} x {side} numbers, not {list(maps.shape)}")
-        grid = self.relief.stem(torch.cat([maps, contrast(maps)], 1)).flatten(2).transpose(1, 2)  # [batch, patches, width]
+        grid = (
+            self.relief.stem(torch.cat([maps, contrast(maps)], 1)).flatten(2).transpose(1, 2)
+        )  # [batch, patches, width]
         x = torch.cat([self.relief.class_token.expand(len(grid), -1, -1), grid], 1) + self.relief.position_embedding
         for block in self.relief.blocks:
             x = block(x)

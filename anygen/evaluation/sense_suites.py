@@ -21,8 +21,8 @@ def retrieval(engine: Any, limit: int | None, seed: int, split: str) -> Table:
     """Recall at one of held-out queries, for the senses that the model has; an empty table where it has none.
 
     Maps are scenes of one thing; their gallery is every thing's name ("a dog") and every thing large on a meadow, as a
-    picture. The same pictures as queries stand beside them: no map can be expected to do better. Motions are rides, their
-    gallery a film of a cat in every motion, and its caption. No map and no motion was ever trained with a text.
+    picture. The same pictures as queries stand beside them: no map can be expected to do better. Motions are rides,
+    their gallery a film of a cat in every motion, and its caption. No map and no motion was ever trained with a text.
     """
     encoders = getattr(engine.model, "encoders", {})
     world, n = World(), limit or QUERIES

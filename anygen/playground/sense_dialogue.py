@@ -1,4 +1,4 @@
-"""Sampled chats with depth maps, thermal pictures and what an inertial sensor felt: telling, asking and drawing them."""
+"""Sampled chats with depth maps, thermal pictures and what an inertial sensor felt: to tell, to ask, to draw."""
 
 import random
 from collections.abc import Callable
@@ -150,8 +150,13 @@ SENSE_SAMPLERS: dict[str, dict[str, Callable[[random.Random, str], Chat]]] = {
 }
 """For each sense its tasks."""
 SENSE_MIXTURE = {
-    **{"depth": 8, "depth_vqa": 8, "depth_draw": 6},
-    **{"thermal": 8, "thermal_vqa": 8, "thermal_draw": 6},
-    **{"imu": 8, "imu_draw": 8},
+    "depth": 8,
+    "depth_vqa": 8,
+    "depth_draw": 6,
+    "thermal": 8,
+    "thermal_vqa": 8,
+    "thermal_draw": 6,
+    "imu": 8,
+    "imu_draw": 8,
 }
 """How often the tasks of a model's senses are sampled, beside those of dialogue."""

@@ -270,7 +270,7 @@ class Warming(Ranging):
 
 
 class Riding:
-    """Motion: rides through the sensor that a thing carries. Nothing of the kind is ever made, and it names no thing."""
+    """Motion: rides through the sensor that a thing carries. Nothing of the kind is made, and it names no thing."""
 
     modality: ClassVar[str] = "imu"
     cost: ClassVar[int] = 1

@@ -1,4 +1,4 @@
-"""The steps of a run that give a model more senses: depth, heat and motion, from the finished parts for pictures and films.
+"""The steps of a run that give a model more senses: depth, heat and motion, from the parts for pictures and films.
 
 With a `start` these parts are a finished model's, which then has the new senses as well.
 """
