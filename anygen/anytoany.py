@@ -7,7 +7,7 @@ from typing import Any
 
 from anygen.engine import Engine
 from anygen.error import RequestError
-from anygen.media import Audio, Image, Text, Value, Video, parts
+from anygen.media import Audio, Image, Made, Text, Value, Video, parts
 from anygen.reply import Reply
 
 MODES = ("text", "image", "audio", "video", "interleaved")
@@ -98,7 +98,7 @@ def _generated(given: Any, reply: Reply, mode: str, full: bool) -> Any:
     return _plain(found[0])
 
 
-def _plain(value: Value) -> Any:
+def _plain(value: Made) -> Any:
     """The value as transformers has it."""
     if isinstance(value, Text):
         return value.text

@@ -349,7 +349,9 @@ class Video:
         return f'<video {play} playsinline src="{data_url(self)}" style="{style}"></video>'
 
 
-Value = Text | Image | Audio | Video | SensedValue
+Made = Text | Image | Audio | Video
+"""What an answer may hold."""
+Value = Made | SensedValue
 MEDIA: dict[str, type[Image] | type[Audio] | type[Video]] = {"image": Image, "audio": Audio, "video": Video}
 READABLE: dict[str, Any] = MEDIA | SENSED_MEDIA
 """Everything that a request may hold beside text, by its type."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anygen.error import MediaError
-from anygen.media import MODALITIES, Audio, Image, Text, Value, Video
+from anygen.media import MODALITIES, Audio, Image, Made, Text, Video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Part:
 
     index: int
     type: str
-    value: Value
+    value: Made
     seed: int | None = None
     seconds: float = 0.0
 

@@ -85,7 +85,8 @@ def test_only_the_map_side_learns(kind: str) -> None:
 
 
 def test_no_text_reaches_the_encoders(imu_stage: ImuEncoderStage) -> None:
-    for stage, sense in ((relief_stage("depth"), "depth"), (imu_stage, "imu")):
+    stages: list[tuple[Any, str]] = [(relief_stage("depth"), "depth"), (imu_stage, "imu")]
+    for stage, sense in stages:
         losses = stage(stage.prepare(0, 4, 1), torch.Generator())
         (losses[f"token_{sense}"] + losses[f"distance_{sense}"]).backward()
         assert all(p.grad is None for p in stage.encoder.parameters())

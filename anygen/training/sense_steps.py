@@ -196,6 +196,6 @@ def add_brackets(tokenizer: Any, llm: Any, senses: Sequence[str]) -> None:
     head = llm.get_output_embeddings()
     if head is not None and head.weight is not matrices[0]:
         matrices.append(head.weight)
-    for name, like in pairs:
+    for name, model_of_it in pairs:
         for matrix in matrices:
-            matrix[tokenizer.convert_tokens_to_ids(name)] = matrix[tokenizer.convert_tokens_to_ids(like)]
+            matrix[tokenizer.convert_tokens_to_ids(name)] = matrix[tokenizer.convert_tokens_to_ids(model_of_it)]
