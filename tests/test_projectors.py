@@ -15,6 +15,7 @@ from anygen.projectors import (
     ResamplerConfig,
     build,
     describe,
+    lend,
     merge_patches,
 )
 
@@ -22,6 +23,7 @@ INPUTS = {
     "linear": {"tokens_in": 16, "width_in": 6, "width_out": 10},
     "mlp": {"tokens_in": 16, "width_in": 6, "width_out": 10, "hidden": 12, "merge": 2},
     "resampler": {"tokens_in": 16, "width_in": 6, "width_out": 10, "queries": 5, "width": 8, "heads": 2},
+    "borrowed": {"lender": "image", "tokens_in": 16, "width_in": 6, "tokens": 16, "width_out": 10},
 }
 OUTPUTS = {
     "linear": {"count": 3, "width_in": 10, "length": 7, "width_out": 6},
@@ -42,6 +44,7 @@ OUTPUTS = {
 @pytest.mark.parametrize("kind", INPUT_PROJECTORS)
 def test_every_input_projector_keeps_its_promise(kind: str):
     projector = build(INPUT_PROJECTORS, {"type": kind, **INPUTS[kind]}, "here")
+    lend({"here": projector, "image": build(INPUT_PROJECTORS, {"type": "linear", **INPUTS["linear"]}, "here")})
     out = projector(torch.randn(2, 16, 6))
     assert out.shape == (2, projector.tokens, 10)
     again = build(INPUT_PROJECTORS, describe(INPUT_PROJECTORS, projector), "here")
