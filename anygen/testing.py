@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def _query(modality: str, length: int, width: int) -> QueryConfig:
     )
 
 
-def tiny_tokenizer() -> Any:
+def tiny_tokenizer(signals: Mapping[str, int] = SIGNALS) -> Any:
     """Bytes as tokens, and all structural tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -120,7 +120,7 @@ def tiny_tokenizer() -> Any:
     inner = Tokenizer(models.BPE(vocab={token: index for index, token in enumerate(alphabet)}, merges=[]))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special_tokens(SIGNALS)])
+    inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special_tokens(signals)])
     return PreTrainedTokenizerFast(
         tokenizer_object=inner,
         pad_token="<|pad|>",

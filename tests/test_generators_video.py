@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AnimateDiffPipeline, MotionAdapter
 from safetensors.torch import load_file, save_file
 
 from anygen import doctor
 from anygen.error import ModelError, RequestError
 from anygen.generators.image import ImageGenerator
-from anygen.generators.video import VideoGenerator
+from anygen.generators.video import FRAME_TOKENS, VideoGenerator
 from anygen.media import Image, Video
 from anygen.model import AnyGenModel
 
@@ -234,3 +235,80 @@ def test_nobody_lends_to_itself_or_from_nowhere(tiny_film: Path, tmp_path: Path,
         ModelError, match=f"generators.video: base is '{base}'; a generator that could lend it parts is image"
     ):
         AnyGenModel.load(tmp_path / "copy")
+
+
+# --- frames that are told one by one
+
+MARKS = ("two", "three", "left", "right")  # words stand in for the tokens, as the tiny vocabulary has no others
+
+
+@pytest.fixture(scope="module")
+def told_apart(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoGenerator:
+    """The tiny generator with a token for each frame, and motion that is seen."""
+    plain = VideoGenerator.from_pretrained(folder, base=folder.parent / "image")
+    plain.pipeline.tokenizer.init_kwargs[FRAME_TOKENS] = list(MARKS)
+    where = tmp_path_factory.mktemp("told-apart") / "video"
+    plain.save_pretrained(where)
+    return VideoGenerator.from_pretrained(where, base=folder.parent / "image")
+
+
+def test_the_condition_has_a_part_for_each_frame(told_apart: VideoGenerator) -> None:
+    assert (told_apart.moments, told_apart.frames, told_apart.condition_shape) == (4, 4, (32, 16))
+    condition = told_apart.condition(["a cat"]).unflatten(1, (4, 8))
+    pipeline = told_apart.pipeline
+    for frame, mark in enumerate(MARKS):
+        ids = pipeline.tokenizer(f"{mark} a cat", padding="max_length", truncation=True, return_tensors="pt").input_ids
+        torch.testing.assert_close(condition[:, frame], pipeline.text_encoder(ids)[0])
+    assert not torch.allclose(condition[:, 0], condition[:, 1])
+
+
+def test_each_frame_reads_its_own_part(told_apart: VideoGenerator, generator: VideoGenerator) -> None:
+    condition = told_apart.condition(["a cat", "a dog"])
+    noisy = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([300.0, 700.0])
+    own = condition.unflatten(1, (4, 8)).flatten(0, 1)  # rows in the order of films, then of frames
+    expected = generator.unet(noisy, times, encoder_hidden_states=own).sample
+    torch.testing.assert_close(told_apart.predict(noisy, times, condition), expected)
+    again = VideoGenerator(told_apart.pipeline)  # on the same network
+    torch.testing.assert_close(again.predict(noisy, times, condition), expected)
+
+
+def test_plain_diffusers_makes_the_same_film_of_a_prompt_for_each_frame(
+    told_apart: VideoGenerator, generator: VideoGenerator
+) -> None:
+    (made,) = told_apart.generate(told_apart.condition(["a cat"]), [5], steps=3, guidance=2.0)
+    config = generator.unet.config
+    adapter = MotionAdapter(
+        block_out_channels=config.block_out_channels,
+        motion_num_attention_heads=config.motion_num_attention_heads,
+        motion_norm_num_groups=config.norm_num_groups,
+        motion_max_seq_length=4,
+    )  # FreeNoise asks it how many frames there may be; its weights are in the UNet already
+    pipeline = AnimateDiffPipeline(**generator.pipeline.components | {"motion_adapter": adapter})
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.enable_free_noise(context_length=4)
+    try:
+        film = pipeline(
+            {frame: f"{mark} a cat" for frame, mark in enumerate(MARKS)},
+            negative_prompt=dict(enumerate(MARKS)),
+            num_frames=4,
+            num_inference_steps=3,
+            guidance_scale=2.0,
+            height=16,
+            width=16,
+            generator=torch.Generator().manual_seed(5),
+            output_type="pt",
+        ).frames
+    finally:
+        pipeline.disable_free_noise()
+    expected = Video((film[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), fps=8)
+    assert apart(made, expected) <= 1
+
+
+def test_a_film_told_frame_by_frame_begins_with_its_source(told_apart: VideoGenerator, picture: Image) -> None:
+    condition = told_apart.condition(["a cat", "a dog"])
+    both = told_apart.generate(condition, [0, 1], steps=4, source=picture, strength=1.0)
+    (still,) = told_apart.decode(told_apart.encode(2 * told_apart.prepare(picture)[None, None] - 1))
+    assert all(np.abs(film.frames[0].astype(int) - still.frames[0]).max() <= 1 for film in both)
+    (single,) = told_apart.generate(condition[1:], [1], steps=4, source=picture, strength=1.0)
+    assert apart(single, both[1]) <= 1

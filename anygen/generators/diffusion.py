@@ -127,6 +127,11 @@ class DiffusionGenerator(ABC):
         return next(self.unet.parameters()).dtype
 
     @property
+    def moments(self) -> int:
+        """Equal parts of a condition that say the same of different moments; 1 where there is but one."""
+        return 1
+
+    @property
     def condition_shape(self) -> tuple[int, int]:
         """Length and width of one condition."""
         length, width = self.null_condition().shape[1:]

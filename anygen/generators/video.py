@@ -22,11 +22,19 @@ FPS = 8
 """Frames per second, as in AnimateDiff (arXiv 2307.04725)."""
 
 
+FRAME_TOKENS = "frame_tokens"
+"""Under this name a tokenizer's configuration lists the token that stands before a text for each frame of a film."""
+
+
 class VideoGenerator(FrameGenerator):
     """Films from conditions [batch, length, width], through `AnimateDiffPipeline`.
 
     In memory the motion modules are part of the UNet. On disk they are too, unless the UNet is borrowed from an image
     generator: then they are a `MotionAdapter` beside nothing but the text encoder.
+
+    AnimateDiff tells every frame the same. Where the tokenizer has a token for each frame (FRAME_TOKENS), the text
+    encoder reads the text once for each, behind that token, and each frame is told what was made of its own: the
+    condition is all of these, one after the other. In plain diffusers that is a prompt for each frame, with FreeNoise.
     """
 
     modality = "video"
@@ -36,20 +44,52 @@ class VideoGenerator(FrameGenerator):
         if getattr(pipeline, "motion_adapter", None) is not None:
             pipeline.register_modules(motion_adapter=None)  # the UNet has its own copy of these weights
         super().__init__(pipeline)
+        self._marks = frame_marks(pipeline.tokenizer)
+        if self._marks:
+            each_its_own(self.unet, len(self._marks), pipeline.tokenizer.model_max_length)
 
     @property
     def frames(self) -> int:
         """Frames of a film."""
-        return min(FRAMES, int(self.unet.config.motion_max_seq_length))
+        return len(self._marks) or min(FRAMES, int(self.unet.config.motion_max_seq_length))
 
     @property
     def fps(self) -> int:
         """Frames per second."""
         return FPS
 
+    @property
+    def moments(self) -> int:
+        """Parts of a condition that are of one text at different moments: the frames, or 1 where all are told alike."""
+        return max(1, len(self._marks))
+
+    @torch.no_grad()
+    def condition(self, texts: Sequence[str]) -> Tensor:
+        """What the pipeline's own text encoder makes of `texts`: [batch, length, width]."""
+        if not self._marks:
+            return super().condition(texts)
+        tokenizer = self.pipeline.tokenizer
+        coded = tokenizer(
+            list(texts),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).to(self.device)
+        return self.tell(coded.input_ids, coded.attention_mask)
+
+    @torch.no_grad()
+    def tell(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The text encoder's states for tokens [batch, tokens]; each frame's own, where there are tokens for frames."""
+        if not self._marks:
+            return super().tell(input_ids, attention_mask)
+        marked = behind_marks(input_ids, torch.tensor(self._marks, device=input_ids.device))
+        states = super().tell(marked.flatten(0, 1), attention_mask)  # [batch * frames, tokens, width]
+        return states.unflatten(0, marked.shape[:2]).flatten(1, 2)
+
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """[batch, channels, frames, height, width], noise or flow as the scheduler has it."""
-        told = condition.repeat_interleave(noisy.shape[2], 0)  # every frame reads the same text
+        told = condition.repeat_interleave(noisy.shape[2], 0)  # what is not each frame's own, all of them read
         return self.unet(noisy, timesteps, encoder_hidden_states=told, return_dict=False)[0]
 
     @torch.no_grad()
@@ -140,6 +180,34 @@ class VideoGenerator(FrameGenerator):
     def _films(self, pixels: Tensor) -> list[Video]:
         array = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 1, 3, 4, 2).cpu().numpy()
         return [Video(film, fps=self.fps) for film in array]
+
+
+def frame_marks(tokenizer: Any) -> list[int]:
+    """The tokens that stand before a text for each frame; none where a tokenizer has none."""
+    return tokenizer.convert_tokens_to_ids(list(tokenizer.init_kwargs.get(FRAME_TOKENS) or ()))
+
+
+def behind_marks(ids: Tensor, marks: Tensor) -> Tensor:
+    """Padded texts [batch, tokens] behind each of the marks [frames], their last token cut: [batch, frames, tokens].
+
+    A text that fills all tokens loses its end.
+    """
+    texts = ids[:, None, :-1].expand(-1, len(marks), -1)
+    return torch.cat([marks.to(ids)[None, :, None].expand(len(ids), -1, -1), texts], 2)
+
+
+def each_its_own(unet: Any, frames: int, length: int) -> Any:
+    """Let each frame of the UNet read its own part of what is told: of rows [batch * frames, frames * length, width],
+    as diffusers repeats them, part k for frame k. What has another length is read as it is. Gives what undoes it."""
+
+    def own(module: Any, args: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        told = options["encoder_hidden_states"]
+        if told.shape[1] == frames * length:
+            rows = torch.arange(len(told), device=told.device)
+            told = told.unflatten(1, (frames, length))[rows, rows % frames]
+        return args, options | {"encoder_hidden_states": told}
+
+    return unet.register_forward_pre_hook(own, with_kwargs=True)
 
 
 def _held(latents: Tensor, first: Tensor | None) -> Tensor:

@@ -214,7 +214,11 @@ class AlignmentStage(nn.Module):
                     media[modality] = self.model.encoders[modality](sense.features_of(shown[modality])).float()
                 if told[modality]:
                     conditions[modality] = self.model.generator(modality).tell(**told[modality]).float()
-        weights = {m: padding_weights(given["attention_mask"]) for m, given in told.items() if given}
+        weights = {
+            m: padding_weights(given["attention_mask"], self.model.generator(m).moments)
+            for m, given in told.items()
+            if given
+        }
         losses, predicted = self.model(
             batch["ids"],
             labels=batch["labels"],
@@ -293,9 +297,11 @@ class AlignmentStage(nn.Module):
         return {f"right_{task}": round(sum(marks) / len(marks), 3) for task, marks in sorted(right.items())}
 
 
-def padding_weights(mask: Tensor) -> Tensor:
-    """What each token of a caption counts in the condition's distance, [captions, length]: all of the text fully, its
-    padding, most of the tokens, a fifth of that."""
+def padding_weights(mask: Tensor, moments: int = 1) -> Tensor:
+    """What each token of a caption counts in the condition's distance, [captions, moments * length]: all of the text
+    fully, its padding, most of the tokens, a fifth of that. Of several moments each begins with a token of its own."""
+    if moments > 1:
+        mask = torch.cat([mask.new_ones(len(mask), 1), mask[:, :-1]], 1).repeat(1, moments)
     return 0.2 + 0.8 * mask.float()
 
 

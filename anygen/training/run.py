@@ -368,6 +368,7 @@ class Run(Steps):
                 feedforward=inside * self.recipe.projector_width,
                 encoder_layers=layers,
                 decoder_layers=2,
+                moments=generator.moments,
             )
         )
         if query.inward.weight.shape == told.shape:

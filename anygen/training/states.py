@@ -15,6 +15,9 @@ from anygen.training.alignment import mixture_for, padding_weights
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 
+ASKED = 4
+"""Moments of a condition that has several which a batch is asked for."""
+
 
 class States(NamedTuple):
     """Answers' hidden states [n, signals, width], their conditions [n, length, width] and weights [n, length]."""
@@ -50,19 +53,24 @@ class StatesStage(nn.Module):
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
-        """Where in the pool the batch lies: numbers in 0..1 for each modality."""
+        """Where in the pool the batch lies: numbers in 0..1 for each modality; and at which moments it is asked."""
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return {modality: torch.rand(size, generator=rng) for modality in self.media}
+        rows = {modality: torch.rand(size, generator=rng) for modality in self.media}
+        counts = {modality: self.model.output_projectors[modality].moments for modality in self.media}
+        return rows | {f"{m}/parts": torch.randperm(n, generator=rng)[:ASKED] for m, n in counts.items() if n > 1}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         self.pool = self.pool or self.states("train", self.pool_size)
         losses = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.hidden)).long()
-            predicted = self.model.predict_condition(modality, pool.hidden[rows].float())
-            deviation = self.model.output_projectors[modality].condition_std
+            projector, parts = self.model.output_projectors[modality], batch.get(f"{modality}/parts")
+            predicted = self.model.predict_condition(modality, pool.hidden[rows].float(), parts)
             losses[f"condition_{modality}"] = condition_loss(
-                predicted.float(), pool.conditions[rows].float(), deviation, pool.weights[rows]
+                predicted.float(),
+                projector.part(pool.conditions[rows].float(), parts),
+                projector.part(projector.condition_std, parts),
+                projector.part(pool.weights[rows, :, None], parts)[..., 0],
             )
         return losses
 
@@ -101,7 +109,7 @@ class StatesStage(nn.Module):
             captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         ).to(hidden.device)
         told = self.model.generator(modality).tell(coded.input_ids, coded.attention_mask)  # [n, length, width]
-        weights = padding_weights(coded.attention_mask)
+        weights = padding_weights(coded.attention_mask, self.model.generator(modality).moments)
         if weights.shape[1] != told.shape[1]:
             weights = weights.new_ones(told.shape[:2])
         return States(hidden.bfloat16(), told.bfloat16(), weights, captions)

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anygen.error import RequestError
-from anygen.playground.film import Film, sample_film, settle
-from anygen.playground.motion import FRAMES, MOTIONS
+from anygen.error import ModelError, RequestError
+from anygen.generators.video import FRAME_TOKENS, behind_marks, each_its_own, frame_marks
+from anygen.playground.caption import caption
+from anygen.playground.film import Film, sample_film, scene_at, settle
+from anygen.playground.motion import ANGLES, FRAMES, MOTIONS, pose
 from anygen.playground.projection import Projection
 from anygen.playground.reading import mentions
 from anygen.playground.watching import film_caption, film_paraphrase
@@ -29,10 +31,18 @@ from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
 
-MOMENTS = (0, FRAMES // 3, 2 * FRAMES // 3, FRAMES - 1)
-"""Frames for which the text encoder tells where a thing is: the first, two in the middle, the last."""
-
 _PICTURE = "picture/"  # before what a batch has of pictures
+_GIVEN_SETTLED = 0.3  # share of settled films where the first frame is given: a picture may show a thing anywhere
+
+
+def film_tokenizer(tokenizer: Any, length: int) -> Any:
+    """A caption tokenizer with a token for each frame, the signal tokens of films: texts behind them have a time."""
+    coder = caption_tokenizer(tokenizer, length)
+    names = [f"<|video_{frame}|>" for frame in range(FRAMES)]
+    if absent := [name for name in names if coder.convert_tokens_to_ids(name) in (None, coder.unk_token_id)]:
+        raise ModelError(f"the tokenizer has no {absent[0]}: each of the {FRAMES} frames of a film needs such a token")
+    coder.init_kwargs[FRAME_TOKENS] = names
+    return coder
 
 
 def build_motion_unet(unet: Any, heads: int = 4) -> Any:
@@ -141,14 +151,19 @@ class VideoGeneratorStage(nn.Module):
     others follow from it: so a picture can be animated. What lies under a thing counts `focus` times as much as the
     backdrop. In a share `settled` of the films the caption alone says where and how all moves (`film.settle`).
 
+    The text encoder reads the caption once for each frame, behind that frame's token, and each frame is told its own
+    states: where the thing is by then, which a picture's caption would say in words.
+
     `looks` weighs a second task for the text encoder: from its state at a thing's name linear heads tell how the thing
-    moves and which cells it covers at MOMENTS. The heads are not part of the pipeline. The UNet waits for
-    `sketch_steps` batches; after `text_steps` the text encoder rests, so that alignment can begin. `anchor` weighs how
-    far its states are from those of the image generator's: that is where the UNet finds what a thing looks like.
+    moves, which cells it covers in this frame and how far it is turned. The heads are not part of the pipeline. The
+    UNet waits for `sketch_steps` batches; after `text_steps` the text encoder rests, so that alignment can begin.
+    `anchor` weighs how far its states are from those of the image generator's, at a thing's name from those of the
+    caption of the picture that the frame is, where there is one: that is where the UNet finds what a thing looks like.
     """
 
     name = "video-generator"
     short = True
+    marks: Tensor
 
     def __init__(
         self,
@@ -180,7 +195,8 @@ class VideoGeneratorStage(nn.Module):
         self.focus, self.looks_weight, self.anchor, self.sketch_steps = focus, looks, anchor, sketch_steps
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
         self.vae = image.vae.eval().requires_grad_(False)
-        self.tokenizer = caption_tokenizer(image.tokenizer, length)
+        self.tokenizer = film_tokenizer(image.tokenizer, length)
+        self.register_buffer("marks", torch.tensor(frame_marks(self.tokenizer)), persistent=False)
         self.text_encoder = copy.deepcopy(image.text_encoder).requires_grad_(True)
         self.image_text = image.text_encoder.eval().requires_grad_(False)
         self.unet = build_motion_unet(image.unet, heads)
@@ -192,7 +208,8 @@ class VideoGeneratorStage(nn.Module):
         self.cells = int(self.unet.config.sample_size)
         self.side = self.cells * image.vae_scale_factor
         width = self.text_encoder.config.d_model
-        self.where = nn.Linear(width, len(MOMENTS) * self.cells**2)
+        self.where = nn.Linear(width, self.cells**2)
+        self.turned = nn.Linear(width, ANGLES)
         self.moves = nn.Linear(width, len(MOTIONS) + 1)
         self.projection = Projection(self.side)
 
@@ -215,52 +232,99 @@ class VideoGeneratorStage(nn.Module):
         """The parts that stay those of the image generator."""
         return ("vae",) if self.spatial and self.pictures is None else ("unet", "vae")
 
-    def film(self, stream: random.Random) -> Film:
+    def film(self, stream: random.Random, settled: float) -> Film:
         film = sample_film(stream)
-        return settle(film) if stream.random() < self.settled else film
+        return settle(film) if stream.random() < settled else film
 
     def named(self, texts: list[str], ends: Tensor, films: list[Film]) -> Tensor:
-        """At which token which actor's name ends: rows of (film, token, place in its actors), [names, 3]."""
+        """At which token which actor's name ends: rows of (film, token, place in its actors), [names, 3].
+
+        Tokens are counted with the frame's own in front; a name at the very end is cut off.
+        """
         rows = []
         for row, (text, film) in enumerate(zip(texts, films, strict=True)):
             for thing, end in mentions(text).items():
-                token = (ends[row] >= end).nonzero()
+                token = (ends[row, :-1] >= end).nonzero()
                 if len(token) and thing in film.things:
-                    rows.append((row, int(token[0]), film.things.index(thing)))
+                    rows.append((row, int(token[0]) + 1, film.things.index(thing)))
         return torch.tensor(rows).view(-1, 3)
+
+    def pictured(self, films: list[Film], frames: list[int], named: Tensor) -> tuple[list[str], Tensor]:
+        """Captions of the pictures that frames are, and where in them stands what is named.
+
+        The places are rows of (name, number of the frame among `frames`, caption, token), [pictured names, 4].
+        """
+        texts: list[str] = []
+        rows: list[tuple[int, int, int, int]] = []
+        for number, frame in enumerate(frames):
+            scenes = [scene_at(film, frame) for film in films]
+            for name, (row, _, actor) in enumerate(named.tolist()):
+                scene, thing = scenes[row], films[row].things[actor]
+                if scene is None or thing not in (placed.thing for placed in scene.things):
+                    continue
+                text = caption(scene)
+                end = mentions(text).get(thing)
+                spans = self.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
+                token = [place for place, (_, last) in enumerate(spans) if end is not None and last >= end]
+                if token:
+                    rows.append((name, number, len(texts), token[0]))
+                    texts.append(text)
+        return texts, torch.tensor(rows).view(-1, 4)
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|video generator")
-        films = [self.film(stream) for _ in range(max(1, size // self.repeats))]
+        given, whole = stream.random() < self.given, stream.random() < self.whole
+        films = [
+            self.film(stream, _GIVEN_SETTLED if given else self.settled) for _ in range(max(1, size // self.repeats))
+        ]
         texts = [film_caption(f) if stream.random() < self.plain else film_paraphrase(f, stream) for f in films]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
-        given, whole = stream.random() < self.given, stream.random() < self.whole
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
+        frames = [0, *frames[1:]] if given else frames
         layers, grounds = self.projection.orders(films)
         coded = self.tokenizer(
             texts, padding="max_length", truncation=True, return_tensors="pt", return_offsets_mapping=True
         )
+        named = self.named(texts, coded["offset_mapping"][..., 1], films)
+        captions, pictured = self.pictured(films, frames, named) if self.anchor else ([], named.new_zeros(0, 4))
+        angles = [[_turn(films[row].actors[actor], frame) for frame in frames] for row, _, actor in named.tolist()]
         shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
         return {f"{_PICTURE}{key}": value for key, value in shown.items()} | {
             "layers": layers,
             "grounds": grounds,
             "ids": coded["input_ids"],
-            "named": self.named(texts, coded["offset_mapping"][..., 1], films),
+            "named": named,
             "moves": moves_of(films),
-            "frames": torch.tensor([0, *frames[1:]] if given else frames),
+            "turned": torch.tensor(angles).view(-1, len(frames)),
+            "pictured": pictured,
+            "captions": self.coded(captions),
+            "frames": torch.tensor(frames),
             "given": torch.tensor(given),
             "step": torch.tensor(step),
         }
 
+    def coded(self, texts: list[str]) -> Tensor:
+        """Texts as padded tokens [texts, length]."""
+        if not texts:
+            return torch.zeros(0, self.tokenizer.model_max_length, dtype=torch.long)
+        return self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
+
+    def conditions(self, ids: Tensor, frames: Tensor) -> Tensor:
+        """What each of the frames [seen] is told of captions [films, length]: [films, seen, length, width]."""
+        marked = behind_marks(ids, self.marks[frames])
+        return self.text_encoder(marked.flatten(0, 1))[0].unflatten(0, marked.shape[:2])
+
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
-            condition = self.text_encoder(batch["ids"])[0]  # [films, length, width]
-        losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
+            condition = self.conditions(batch["ids"], batch["frames"])
+        losses: dict[str, Tensor] = {}
+        if self.looks_weight and not rests and len(batch["named"]) and not bool(batch["given"]):
+            losses = self.told(batch, condition)
         if self.anchor and not rests:
-            losses["anchor"] = self.anchor * self.apart(batch["ids"], condition)
-        if "where" in losses and int(batch["step"]) < self.sketch_steps:
+            losses["anchor"] = self.anchor * self.apart(batch, condition)
+        if losses and int(batch["step"]) < self.sketch_steps:
             return losses
         frames, device = batch["frames"], condition.device
         with torch.no_grad():
@@ -268,7 +332,7 @@ class VideoGeneratorStage(nn.Module):
             latents = self.vae.encode(to_pixels(films.flatten(0, 1))).latent_dist.mean.float()
             latents = (latents * self.vae.config.scaling_factor).unflatten(0, films.shape[:2]).transpose(1, 2)
         latents = latents.repeat(self.repeats, 1, 1, 1, 1)  # [rows, channels, seen, cells, cells]
-        told = condition.repeat(self.repeats, 1, 1).repeat_interleave(len(frames), 0)
+        told = condition.repeat(self.repeats, 1, 1, 1).flatten(0, 1)
         noise = torch.randn(latents.shape, generator=rng, device=device)
         sigma = noise_levels(len(latents), rng, device)
         level = sigma.view(-1, 1, 1, 1, 1)
@@ -286,22 +350,32 @@ class VideoGeneratorStage(nn.Module):
             losses["picture"] = self.pictures(shown, rng)["flow"]
         return losses
 
-    def apart(self, ids: Tensor, condition: Tensor) -> Tensor:
+    def apart(self, batch: Batch, condition: Tensor) -> Tensor:
         """How far the states are from those of the image generator's text encoder, in its variance."""
         with torch.no_grad():
-            wanted = self.image_text(ids)[0].float()
-        return F.mse_loss(condition.float(), wanted) / wanted.var()
+            plain = self.image_text(batch["ids"])[0].float()  # [films, length, width]
+            wanted = torch.cat([condition[:, :, :1].float(), plain[:, None, :-1].expand_as(condition[:, :, 1:])], 2)
+            if len(batch["pictured"]):
+                name, frame, caption, token = batch["pictured"].unbind(1)
+                row, place, _ = batch["named"][name].unbind(1)
+                wanted[row, frame, place] = self.image_text(batch["captions"])[0].float()[caption, token]
+        return F.mse_loss(condition.float(), wanted) / plain.var()
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
-        """How well the states at things' names tell how the things move and where they are."""
+        """How well the states at things' names tell how the things move, where they are and how they are turned."""
         row, token, column = batch["named"].unbind(1)
-        states = condition[row, token]
-        cover = film_cover(batch["layers"], self.side, self.cells)[:, MOMENTS]  # [films, moments, layers, cells]
-        there = cover[row, :, column].flatten(1).float()
-        return {
-            "moves": self.looks_weight * F.cross_entropy(self.moves(states).float(), batch["moves"][row, column]),
-            "where": self.looks_weight * F.binary_cross_entropy_with_logits(self.where(states).float(), there),
+        states = condition[row, :, token]  # [names, seen, width]
+        moves, turned = batch["moves"][row, column], batch["turned"]
+        cover = film_cover(batch["layers"], self.side, self.cells)[:, batch["frames"]]  # [films, seen, layers, cells]
+        losses = {
+            "moves": F.cross_entropy(
+                self.moves(states).float().flatten(0, 1), moves.repeat_interleave(states.shape[1], 0)
+            ),
+            "where": F.binary_cross_entropy_with_logits(self.where(states).float(), cover[row, :, column].float()),
         }
+        if bool((turned >= 0).any()):
+            losses["turned"] = F.cross_entropy(self.turned(states).float().transpose(1, 2), turned, ignore_index=-1)
+        return {name: self.looks_weight * loss for name, loss in losses.items()}
 
     def weight(self, layers: Tensor, frames: Tensor) -> Tensor:
         """Latents under a thing count `focus` times what the backdrop counts: [rows, 1, seen, cells, cells]."""
@@ -337,21 +411,25 @@ class VideoGeneratorStage(nn.Module):
         films = [settle(sample_film(stream, kind, "heldout")) for kind in ("one",) * 12 + ("beside", "together") * 3]
         wanted = self.projection.render(films).float() / 255
         made: list[Tensor] = []
-        pipeline = self.pipeline()
+        pipeline, own = self.pipeline(), each_its_own(self.unet, FRAMES, self.tokenizer.model_max_length)
         for start in range(0, len(films), 6):
             texts = [film_caption(film) for film in films[start : start + 6]]
-            rngs = [torch.Generator().manual_seed(start + i) for i in range(len(texts))]
+            told, nothing = (
+                self.conditions(self.coded(what).to(self.marks.device), torch.arange(FRAMES)).flatten(1, 2)
+                for what in (texts, [""] * len(texts))
+            )
             made += pipeline(
-                texts,
-                negative_prompt=[""] * len(texts),
+                prompt_embeds=told,
+                negative_prompt_embeds=nothing,
                 num_frames=FRAMES,
                 height=self.side,
                 width=self.side,
                 num_inference_steps=12,
                 guidance_scale=3.0,
-                generator=rngs,
+                generator=[torch.Generator().manual_seed(start + i) for i in range(len(texts))],
                 output_type="pt",
             ).frames
+        own.remove()
         found = torch.stack(made).to(wanted)  # [films, FRAMES, 3, side, side]
         apart = torch.cdist(found.flatten(1), wanted.flatten(1))
         right = (apart.argmin(1) == torch.arange(len(films), device=apart.device)).tolist()
@@ -360,6 +438,11 @@ class VideoGeneratorStage(nn.Module):
             folder / f"{step:07d}.png"
         )
         return {"nearest": sum(right) / len(right), "error": float((found - wanted).square().mean())}
+
+
+def _turn(actor: Any, frame: int) -> int:
+    """How far a thing that spins is turned in this frame, 0..ANGLES - 1; -1 of what does not."""
+    return pose(actor, frame).angle if actor.motion == "spins" else -1
 
 
 def film_strip(film: Tensor, every: int = 2) -> Any:
