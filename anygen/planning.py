@@ -246,7 +246,7 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
             made.parts[f"generators.{modality}.unet"] += made.parts.pop(f"generators.{modality}.motion_adapter")
         outward = read_config(folder / "output_projectors" / "config.json").get(modality)
         if outward is not None:
-            condition = (outward["length"], outward["width_out"])
+            condition = (outward["length"] // outward.get("moments", 1), outward["width_out"])  # what one frame is told
             run = _run(modules, condition, options.steps, options.guidance > 1)
             first = made.parts[f"generators.{modality}.{next(iter(modules))}"]
             _add_generator(made, modality, modules, run, device, dtype or _precision(first))
