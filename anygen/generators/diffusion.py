@@ -152,6 +152,13 @@ class DiffusionGenerator(ABC):
     def tell(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The same from the tokenizer's output, both [batch, tokens], padded to the tokenizer's full length."""
 
+    def coded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as `tell` takes them: the tokenizer's output, padded to its full length, on the CPU."""
+        tokenizer = self.pipeline.tokenizer
+        length = tokenizer.model_max_length
+        coded = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return {"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"]}
+
     @abstractmethod
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """The network's output for latents `noisy` at `timesteps` [batch]."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from anygen.model import AnyGenModel, condition_loss
-from anygen.playground.dialogue import caption_of, in_words, sample_chat
+from anygen.playground.dialogue import in_words, sample_chat
 from anygen.template import Rendered
-from anygen.training.alignment import mixture_for, padding_weights
+from anygen.training.alignment import mixture_for, padding_weights, told_to
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 
@@ -89,9 +89,10 @@ class StatesStage(nn.Module):
             ids = batch["ids"].to(device)
             out = self.model.llm(input_ids=ids, use_cache=False, output_hidden_states=True, logits_to_keep=1)
             for modality in self.media:
-                if captions := [caption_of(part) for part in made if part["type"] == modality]:
+                if parts := [part for part in made if part["type"] == modality]:
                     hidden = self.model.span_states(modality, ids, out.hidden_states[-1])
-                    found[modality].append(self._states(modality, hidden, captions))
+                    texts = [told_to(self.model.generator(modality), part) for part in parts]
+                    found[modality].append(self._states(modality, hidden, texts))
         return {
             modality: States(
                 torch.cat([part.hidden for part in parts]),
@@ -104,12 +105,10 @@ class StatesStage(nn.Module):
         }
 
     def _states(self, modality: str, hidden: Tensor, captions: list[str]) -> States:
-        tokenizer = self.model.generator(modality).pipeline.tokenizer
-        coded = tokenizer(
-            captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        ).to(hidden.device)
-        told = self.model.generator(modality).tell(coded.input_ids, coded.attention_mask)  # [n, length, width]
-        weights = padding_weights(coded.attention_mask, self.model.generator(modality).moments)
+        generator = self.model.generator(modality)
+        coded = {key: value.to(hidden.device) for key, value in generator.coded(captions).items()}
+        told = generator.tell(**coded)  # [n, length, width]
+        weights = padding_weights(coded["attention_mask"])
         if weights.shape[1] != told.shape[1]:
             weights = weights.new_ones(told.shape[:2])
         return States(hidden.bfloat16(), told.bfloat16(), weights, captions)
