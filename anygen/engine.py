@@ -375,7 +375,6 @@ class Engine:
             parts = []
             for index, item in enumerate(draft, 1):
                 if isinstance(item, TextStream):
-                    item.close()
                     parts.append(text_part(index, item.text, written))
                 else:
                     parts.append(made[number, index])
@@ -391,10 +390,12 @@ class Engine:
             draft[len(draft) - (film is not None) :] = [drafted(move, film)]
         if move.token is not None:
             text = draft[-1] if draft else None
-            if not isinstance(text, TextStream):
+            if not isinstance(text, TextStream) or text.closed:
                 text = self._text()
                 draft.append(text)
             text.push(move.token)
+        elif draft and isinstance(draft[-1], TextStream):
+            draft[-1].close()
 
     def _make_batch(
         self, batch: Sequence[Asked], drafts: Sequence[Sequence[TextStream | Draft]]
