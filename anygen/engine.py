@@ -86,7 +86,10 @@ def load(
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0].removesuffix(".")
+        if why.startswith("Expected one of"):  # a list of all that torch was ever built for
+            why = "there is no such kind of device"
+        raise RequestError(f"device={device!r} cannot be used: {why}; choose cpu, or leave it out") from None
     if offload and chosen.type == "cpu":
         raise RequestError("offload=True keeps parts off a GPU, and the device is cpu: leave it out")
     opened = AnyGenModel.load(find(model), chosen, wanted, quantize, offload)

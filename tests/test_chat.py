@@ -170,6 +170,15 @@ def test_bad_files_are_named(engine: Engine, tmp_path: Path):
         Chat.load(engine, tmp_path / "c.json")
 
 
+def test_a_chat_that_cannot_be_saved_says_so(engine: Engine, tmp_path: Path):
+    chat = engine.chat(seed=0)
+    for place in (tmp_path, Path()):
+        with pytest.raises(DataError, match="this is a folder; name a file in it"):
+            chat.save(place)
+    with pytest.raises(DataError, match="cannot save the chat to .*no/c.json: No such file"):
+        chat.save(tmp_path / "no" / "c.json")
+
+
 def test_undo_answers_as_if_the_turn_had_not_been(engine: Engine):
     chat, plain = engine.chat(seed=4), engine.chat(seed=4)
     talk(chat)
