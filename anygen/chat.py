@@ -126,9 +126,14 @@ class Chat:
             for turn in self.turns
         ]
         record = {"format": FORMAT, "model": self.engine.name, "seed": self.seed, "turns": turns}
+        if not path.name or path.is_dir():
+            raise DataError(f"cannot save the chat to {str(path)!r}: this is a folder; name a file in it")
         temporary = path.with_name(path.name + ".part")
-        temporary.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        try:
+            temporary.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            temporary.replace(path)
+        except OSError as error:
+            raise DataError(f"cannot save the chat to {path}: {error.strerror}") from None
         return path
 
     @classmethod

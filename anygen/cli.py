@@ -52,7 +52,10 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Let the words and options of a request mix in any order, which argparse alone does not."""
-        return super().parse_known_args(list(self._marked(args)) if self.takes_words else args, namespace)
+        found, unknown = super().parse_known_args(list(self._marked(args)) if self.takes_words else args, namespace)
+        if unknown:  # said here, where it is known whose help shows what there is
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def _marked(self, args: Sequence[str]) -> Iterable[str]:
         """Every bare word as --word=..., a lone dash as --stdin; after `--` everything is a word."""
@@ -177,7 +180,9 @@ def parser() -> Parser:
     race = command("bench", bench, "measure speed on this machine")
     _model(race)
     race.add_argument("--repeats", type=int, default=5, metavar="N", help="measurements of each work (default: 5)")
-    race.add_argument("--processes", type=int, default=3, metavar="N", help="runs of whole processes (default: 3)")
+    race.add_argument(
+        "--processes", type=int, default=3, metavar="N", help="runs of whole processes (default: 3; 0: none)"
+    )
     _json(race)
 
     nurse = command("doctor", doctor, "check the installation and a model, say what is wrong and what to do")
@@ -236,6 +241,13 @@ def _load(args: argparse.Namespace) -> Any:
     return load(*([args.model] if args.model else []), **_loading(args))
 
 
+def _place(output: Path) -> Path:
+    """A folder that is to be written, refused before anything is computed if it is a file."""
+    if output.exists() and not output.is_dir():
+        raise RequestError(f"-o {output}: this is a file; name a folder, which may be new")
+    return output
+
+
 def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
     """The parts of the command line as values; words beside each other are one text."""
     from anygen.media import READABLE, Text, parts
@@ -246,7 +258,8 @@ def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
         if kind == "word" and before == "word":
             found[-1] = Text(f"{found[-1].text} {value}")
         elif kind == "stdin":
-            found += parts(sys.stdin.buffer)
+            # a pipe's text ends with a line break that nobody said
+            found += [Text(p.text.rstrip("\r\n")) if isinstance(p, Text) else p for p in parts(sys.stdin.buffer)]
         else:
             found.append(READABLE[kind](value) if kind in READABLE else Text(value))
         before = kind
@@ -255,11 +268,15 @@ def request(given: Sequence[tuple[str, Any]]) -> list[Any]:
 
 def generate(args: argparse.Namespace) -> int:
     """`anygen generate`."""
+    from anygen.request import Options
+
     asked = request(args.parts)
-    engine = _load(args)
-    options = {name: getattr(args, name) for name in ("to", "seed", "steps", "guidance")}
-    events = engine.stream(asked, **{name: value for name, value in options.items() if value is not None})
-    reply = _follow(events, args.output or Path("answer"), keep=args.output is not None, show=not args.json)
+    given = {name: getattr(args, name) for name in ("to", "seed", "steps", "guidance")}
+    options = {name: value for name, value in given.items() if value is not None}
+    Options.of(options)  # a slip is told before a model is loaded
+    output = _place(args.output or Path("answer"))
+    events = _load(args).stream(asked, **options)
+    reply = _follow(events, output, keep=args.output is not None, show=not args.json)
     if args.json:
         _print_json(reply.describe())
     return 0
@@ -294,50 +311,27 @@ def _follow(events: Iterable[Any], output: Path, keep: bool = False, show: bool 
 
 def chat(args: argparse.Namespace) -> int:
     """`anygen chat`."""
-    from anygen.media import READABLE, Text
+    from anygen.cli_chat import converse
 
+    output = _place(args.output or Path("answer"))
     conversation = _load(args).chat(**({} if args.seed is None else {"seed": args.seed}))
-    output = args.output or Path("answer")
-    waiting: list[Any] = []
-    turn = 0
-    _say(
-        "Say something; /image FILE, /audio FILE and /video FILE add a file, /save FILE keeps the chat, /quit ends it."
-    )
-    while True:
-        try:
-            line = input("> " if sys.stdin.isatty() else "").strip()
-        except EOFError:
-            return 0
-        word, _, rest = line.partition(" ")
-        try:
-            if word in ("/quit", "/exit"):
-                return 0
-            if word == "/help":
-                _say("/image FILE, /audio FILE, /video FILE, /save FILE, /quit; everything else is said to the model")
-            elif word == "/save":
-                _say(f"saved {conversation.save(rest) or rest}")
-            elif word.startswith("/") and word[1:] in READABLE:
-                waiting.append(READABLE[word[1:]](rest.strip()))
-                _say(f"added {waiting[-1]!r}: now say what to do with it")
-            elif word.startswith("/"):
-                raise RequestError(f"unknown command {word}; /help lists them")
-            elif line:
-                turn += 1
-                _follow(conversation.stream([*waiting, Text(line)]), output / f"{turn:02d}")
-                waiting = []
-        except AnyGenError as error:  # a slip in one turn does not end a conversation
-            _say(f"anygen: {error}")
+    return converse(conversation, lambda asked, turn: _follow(conversation.stream(asked), output / f"{turn:02d}"), _say)
 
 
 def story(args: argparse.Namespace) -> int:
     """`anygen story`."""
+    from anygen.story import MOST_PAGES
+
     if not args.idea.strip():
         raise RequestError("the idea is empty: say what the story is about")
-    if args.pages < 1:
-        raise RequestError(f"--pages {args.pages}: a story has at least 1 page")
-    output = args.output or Path("story")
+    if not 1 <= args.pages <= MOST_PAGES:
+        raise RequestError(f"--pages {args.pages}: a story has 1 to {MOST_PAGES} pages")
+    output = _place(args.output or Path("story"))
     made = _load(args).story(args.idea, pages=args.pages, seed=args.seed)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"cannot write the story to {output}: {error.strerror}") from None
     for name in ("story.html", "story.md"):
         made.save(output / name)
         print(output / name)
@@ -445,8 +439,8 @@ def presets(args: argparse.Namespace) -> int:
 def plan(args: argparse.Namespace) -> int:
     """`anygen plan`."""
     from anygen.hardware import device
+    from anygen.plan_table import table
     from anygen.planning import plan as think
-    from anygen.planning import table
 
     chosen = device(args.device)
     told = think(args.model, chosen, args.dtype, args.quantize).describe(chosen, args.offload)
@@ -461,6 +455,8 @@ def bench(args: argparse.Namespace) -> int:
     """`anygen bench`."""
     if args.repeats < 1:
         raise RequestError(f"--repeats {args.repeats}: measure at least once")
+    if args.processes < 0:
+        raise RequestError(f"--processes {args.processes}: 0 leaves whole processes out")
     from anygen.bench import measure, table
     from anygen.engine import find
     from anygen.evaluation.suites import machine

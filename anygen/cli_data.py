@@ -17,7 +17,7 @@ def add_kinds(kinds: Any) -> None:
     sample.add_argument("world", choices=("playground",), metavar="WORLD", help="playground")
     sample.add_argument("-n", "--n", type=int, default=100, metavar="N", help="how many conversations (default: 100)")
     _output(sample, "where it is written")
-    seed = "the same seed gives the same answer (default: 0)"
+    seed = "the same seed gives the same data (default: 0)"
     sample.add_argument("--seed", type=int, default=0, metavar="N", help=seed)
     sample.add_argument("--split", choices=("train", "heldout"), default="train", help="which half of the world")
     sample.add_argument("--size", type=int, default=64, metavar="PIXELS", help="side of the pictures (default: 64)")
@@ -87,7 +87,8 @@ def data_pack(args: argparse.Namespace) -> int:
     """`anygen data pack`."""
     from anygen.training.shards import pack
 
-    print(f"{args.output}: {pack(args.directory, args.output, args.shard_size)} shards")
+    count = pack(args.directory, args.output, args.shard_size)
+    print(f"{args.output}: {count} shard{'s' * (count != 1)}")
     return 0
 
 

@@ -60,7 +60,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What one pass did for one answer: the `span` that it ran, with its states, and then the next `token` of text."""
+    """What one pass did for one answer: the `span` that it ran, with its states, and then the next `token` of text.
+
+    `opened` is the medium whose span comes next. A silent span is run as well, and is neither a span nor opened here.
+    """
 
     span: str | None = None
     hidden: Tensor | None = None  # [count, width], at the signals of the span
@@ -127,14 +130,14 @@ class Decoding:
             row.finished, row.pending = True, row.pending[:0]
             return Move(span=span, hidden=states, finished=True)
         row.state = row.grammar.advance(row.state, token)
-        ids = [token]
+        ids, text = [token], row.state.span is None
         if row.state.span is not None:
-            row.span = row.state.span
+            row.span = None if row.state.silent else row.state.span
             rest, row.state = row.grammar.complete(row.state)
             ids += rest
         row.ids += ids
         row.pending = self.model.embed(torch.tensor([ids], device=self.model.device))[0]
-        return Move(span=span, hidden=states, token=None if row.span else token, opened=row.span)
+        return Move(span=span, hidden=states, token=token if text else None, opened=row.span)
 
     def _states(self, row: Row, hidden: Tensor, span: str) -> Tensor:
         """Of the states [tokens, width] of a pass that ends with a span, those that its condition is made from."""
@@ -185,6 +188,7 @@ class TextStream:
         self.space = tokenizer.decode(encode(tokenizer, "a")).startswith(" ")
         self.ids: list[int] = []
         self.text = ""
+        self.closed = False
 
     def push(self, token: int) -> str:
         """The text that `token` completes."""
@@ -192,7 +196,8 @@ class TextStream:
         return self._grow(final=False)
 
     def close(self) -> str:
-        """What was held back."""
+        """What was held back; nothing may be pushed after that."""
+        self.closed = True
         return self._grow(final=True)
 
     def _grow(self, final: bool) -> str:

@@ -37,6 +37,8 @@ STYLE = """
 #head p{opacity:.6;margin:.1rem 0 0}
 #chat .bot img,#chat .user img{width:min(300px,60vw);border-radius:12px;object-fit:contain !important}
 #chat .bot video,#chat .user video{width:min(300px,60vw);border-radius:12px}
+#chat .waveform-wrapper{height:32px;overflow:hidden;display:flex;align-items:center}
+#chat .waveform-wrapper>div{flex:1}
 #chat a[title="Share"],#chat button[title="Share"],#chat [aria-label="Share"]{display:none}
 #status{min-height:1.3rem;text-align:center;font-size:.85rem;opacity:.6}
 #status>*{padding:0}

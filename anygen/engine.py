@@ -86,7 +86,10 @@ def load(
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"device={device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        why = str(error).splitlines()[0].removesuffix(".")
+        if why.startswith("Expected one of"):  # a list of all that torch was ever built for
+            why = "there is no such kind of device"
+        raise RequestError(f"device={device!r} cannot be used: {why}; choose cpu, or leave it out") from None
     if offload and chosen.type == "cpu":
         raise RequestError("offload=True keeps parts off a GPU, and the device is cpu: leave it out")
     opened = AnyGenModel.load(find(model), chosen, wanted, quantize, offload)
@@ -375,7 +378,6 @@ class Engine:
             parts = []
             for index, item in enumerate(draft, 1):
                 if isinstance(item, TextStream):
-                    item.close()
                     parts.append(text_part(index, item.text, written))
                 else:
                     parts.append(made[number, index])
@@ -391,10 +393,12 @@ class Engine:
             draft[len(draft) - (film is not None) :] = [drafted(move, film)]
         if move.token is not None:
             text = draft[-1] if draft else None
-            if not isinstance(text, TextStream):
+            if not isinstance(text, TextStream) or text.closed:
                 text = self._text()
                 draft.append(text)
             text.push(move.token)
+        elif draft and isinstance(draft[-1], TextStream):
+            draft[-1].close()
 
     def _make_batch(
         self, batch: Sequence[Asked], drafts: Sequence[Sequence[TextStream | Draft]]

@@ -219,14 +219,17 @@ class AnyGenModel(nn.Module):
 
     # --- the way out
 
-    def predict_condition(self, modality: str, hidden: Tensor) -> Tensor:
-        """Hidden states at the signal tokens [n, count, LLM width] to conditions [n, length, width]."""
+    def predict_condition(self, modality: str, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
+        """Hidden states at the signal tokens [n, count, LLM width] to conditions [n, length, width].
+
+        `parts` names those of the projector's moments that are wanted; None: all.
+        """
         if modality not in self.output_projectors:
             raise RequestError(f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}")
         projector = self.output_projectors[modality]
         signals = torch.tensor(self.vocabulary.spans[modality].signals, device=self.device)
         like = projector.condition_mean
-        return projector(hidden.to(like), self.llm.get_input_embeddings()(signals).to(like))
+        return projector(hidden.to(like), self.llm.get_input_embeddings()(signals).to(like), parts)
 
     def span_states(self, modality: str, input_ids: Tensor, hidden: Tensor) -> Tensor:
         """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width].

@@ -236,17 +236,17 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
         named = [name for name, kind in read_config(place / "model_index.json").items() if isinstance(kind, list)]
         modules |= {name: lent[name] for name in named if name in lent and name not in modules}
         for name in modules:
-            where = place / name if (place / name).is_dir() else _local(folder, str(lender)) / name
-            stem = next((s for s in ("diffusion_pytorch_model", "model") if weights_file(where, s).is_file()), None)
+            home = place / name if (place / name).is_dir() else _local(folder, str(lender)) / name
+            stem = next((s for s in ("diffusion_pytorch_model", "model") if weights_file(home, s).is_file()), None)
             if stem is None:
-                raise ModelError(f"{where} holds no safetensors file")
-            made.parts[f"generators.{modality}.{name}"] = stored(weights_file(where, stem), dtype)
+                raise ModelError(f"{home} holds no safetensors file")
+            made.parts[f"generators.{modality}.{name}"] = stored(weights_file(home, stem), dtype)
         if "motion_adapter" in modules:  # a load puts its modules into the UNet
             modules["unet"] = _in_motion(modules["unet"], modules.pop("motion_adapter"))
             made.parts[f"generators.{modality}.unet"] += made.parts.pop(f"generators.{modality}.motion_adapter")
         outward = read_config(folder / "output_projectors" / "config.json").get(modality)
         if outward is not None:
-            condition = (outward["length"], outward["width_out"])
+            condition = (outward["length"] // outward.get("moments", 1), outward["width_out"])  # what one frame is told
             run = _run(modules, condition, options.steps, options.guidance > 1)
             first = made.parts[f"generators.{modality}.{next(iter(modules))}"]
             _add_generator(made, modality, modules, run, device, dtype or _precision(first))
@@ -510,35 +510,3 @@ def _logs() -> Iterable[Any]:
     from anygen.generators.diffusion import logs
 
     return logs()
-
-
-def table(told: Mapping[str, Any]) -> str:
-    """A plan for a terminal."""
-    how = [told["quantize"]] if told["quantize"] else []
-    how += ["offloaded"] if told["offload"] else []
-    lines = [", ".join([f"{told['model']} on {told['device']}", *how])]
-    for name, part in told["parts"].items():
-        lines.append(f"  {name:34} {_count(part['parameters']):>8} {_size(part['bytes']):>10}  {part['dtype']}")
-    for name, why in told["left_out"].items():
-        lines.append(f"  {name:34} {'':8} {'not loaded':>10}  {why}")
-    for name in told["unmeasured"]:
-        lines.append(f"  {name}: its activations and its time are not in the figures below")
-    lines.append(f"  all weights                        {'':8} {_size(told['weights_bytes']):>10}")
-    if told["offload"]:
-        lines.append(f"  resting in the CPU's memory        {'':8} {_size(told['host_bytes']):>10}")
-    peaks = (("peak_bytes", "peak, all resident"), ("peak_bytes_offloaded", "peak, one stage at a time"))
-    for key, what in peaks[told["offload"] :]:
-        fits = told["fits" if key == "peak_bytes" else "fits_offloaded"]
-        room = f"{'fits' if fits else 'does not fit'} {_size(told['device_bytes'])}"
-        lines.append(f"  {what:34} {'':8} {_size(told[key]):>10}  {room}")
-    said = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in told["seconds"].items())
-    lines.append(f"  expected, roughly: {said} ({PROMPT} tokens asked, {ANSWER} answered; media at their usual size)")
-    return "\n".join(lines)
-
-
-def _count(number: int) -> str:
-    return f"{number / 1e9:.2f} B" if number >= 1e9 else f"{number / 1e6:.1f} M"
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"

@@ -274,11 +274,13 @@ class QueryConfig:
     decoder_layers: int = 4
     add_embeddings: bool = False
     spread: int = 1  # so many tokens of the memory are read from each signal's state
+    moments: int = 1  # the condition is so many parts, each of the same queries at another moment
 
     def __post_init__(self) -> None:
         _positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward", "decoder_layers")
-        _positive(self, "spread")
+        _positive(self, "spread", "moments")
         _divides(self, "heads", "width")
+        _divides(self, "moments", "length")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -332,19 +334,31 @@ class OutputProjector(nn.Module):
         self.condition_mean.copy_(conditions.mean(dim=0))
         self.condition_std.copy_(std.clamp_min(floor))
 
-    def forward(self, hidden: Tensor, embeddings: Tensor | None = None) -> Tensor:
+    @property
+    def moments(self) -> int:
+        """Equal parts of a condition that are told by the same queries."""
+        return 1
+
+    def forward(self, hidden: Tensor, embeddings: Tensor | None = None, parts: Tensor | None = None) -> Tensor:
         """Hidden states at the signal tokens [batch, count, width_in] -> condition [batch, length, width_out].
 
         `embeddings` [count, width_in] are the input embeddings of the same tokens; used when `add_embeddings` is on.
+        `parts` names those of the `moments` parts of the condition that are wanted; None: all.
         """
         if self.config.add_embeddings:
             if embeddings is None:
                 raise ModelError("this output projector adds the signal tokens' input embeddings, but none were given")
             hidden = hidden + embeddings
-        unit = self.predict(hidden)
-        return unit * self.condition_std + self.condition_mean
+        unit = self.predict(hidden, parts)
+        return unit * self.part(self.condition_std, parts) + self.part(self.condition_mean, parts)
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def part(self, condition: Tensor, parts: Tensor | None) -> Tensor:
+        """Those of the `moments` parts of [..., length, width]."""
+        if parts is None:
+            return condition
+        return condition.unflatten(-2, (self.moments, -1))[..., parts, :, :].flatten(-3, -2)
+
+    def predict(self, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
         raise AssertionError("subclasses predict")
 
 
@@ -358,7 +372,7 @@ class LinearOutput(OutputProjector):
         self.width = nn.Linear(config.width_in, config.width_out)
         self.place = nn.Linear(config.count, config.length)
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def predict(self, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
         return self.place(self.width(hidden).transpose(1, 2)).transpose(1, 2)
 
 
@@ -366,7 +380,10 @@ class QueryTransformer(OutputProjector):
     """Encoder-decoder transformer with learned queries, one per token of the condition (GILL, NExT-GPT section 3).
 
     With `spread` s, the memory is s tokens of each of the K signals' states: token j K + k is the j-th of signal k, as
-    in `anygen.training.recall`. Where they are as many as the condition has, each is added to its query.
+    in `anygen.training.recall`. Where they are as many as there are queries, each is added to its query.
+
+    With `moments` m, there is a query for each of length / m tokens, and what it found is told m times, by MLPs that
+    know which time it is: for generators whose frames are told one by one.
     """
 
     config_type = QueryConfig
@@ -380,24 +397,50 @@ class QueryTransformer(OutputProjector):
             Block(config.width, config.heads, config.feedforward) for _ in range(config.encoder_layers)
         )
         self.norm_memory = nn.LayerNorm(config.width)
-        self.queries = nn.Parameter(torch.randn(config.length, config.width))
+        self.queries = nn.Parameter(torch.randn(config.length // config.moments, config.width))
         self.decoder = nn.ModuleList(
             Block(config.width, config.heads, config.feedforward, cross=True) for _ in range(config.decoder_layers)
         )
+        self.times = nn.ModuleList(
+            Moment(config.width, 2 * config.width, config.moments) for _ in range(2 if config.moments > 1 else 0)
+        )
         self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    @property
+    def moments(self) -> int:
+        return self.config.moments
+
+    def predict(self, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
         memory = self.inward(hidden).unflatten(-1, (self.spread, -1)).transpose(1, 2).flatten(1, 2)
         memory = memory + self.place  # [batch, spread * count, width]
         for block in self.encoder:
             memory = block(memory)
         memory = self.norm_memory(memory)
-        x = self.queries.expand(len(hidden), -1, -1)  # [batch, length, width]
+        x = self.queries.expand(len(hidden), -1, -1)  # [batch, length / moments, width]
         if self.spread > 1 and memory.shape[1] >= x.shape[1] > 1:
             x = x + memory[:, : x.shape[1]]
         for block in self.decoder:
             x = block(x, memory)
+        if self.times:
+            parts = torch.arange(self.moments, device=x.device) if parts is None else parts
+            x = x[:, None].expand(-1, len(parts), -1, -1)
+            for time in self.times:
+                x = time(x, parts)
+            x = x.flatten(1, 2)
         return self.outward(x)
+
+
+class Moment(nn.Module):
+    """An MLP that knows the time: what each of the moments is called is added to it first."""
+
+    def __init__(self, width: int, feedforward: int, moments: int) -> None:
+        super().__init__()
+        self.names = nn.Parameter(torch.randn(moments, 1, width))
+        self.norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
+
+    def forward(self, x: Tensor, parts: Tensor) -> Tensor:  # [batch, parts, tokens, width]
+        return x + self.mlp(self.norm(x) + self.names[parts])
 
 
 class TransformerOutput(OutputProjector):
@@ -432,7 +475,7 @@ class TransformerOutput(OutputProjector):
         self.queries = nn.Parameter(torch.randn(config.length, config.width))
         self.outward = nn.Linear(config.width, config.width_out)
 
-    def predict(self, hidden: Tensor) -> Tensor:
+    def predict(self, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
         memory = self.encoder(self.inward(hidden))  # [batch, count, width]
         return self.outward(self.decoder(self.queries.expand(len(hidden), -1, -1), memory))
 

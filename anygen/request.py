@@ -19,6 +19,8 @@ class Options:
 
     `to`: modalities that the answer must hold, and the only media that it may hold; text may accompany any of them, and
     a video may have sound. A video with sound is what ("video", "audio") asks for, unless the model keeps them apart.
+    What the model would make beside these stays in its own memory of the conversation, and is not made; so does what
+    goes beyond the `budget`.
     `seed`: None draws one, which the reply names. Part k (from 1) of an answer is generated with seed + k - 1.
     `steps`, `guidance`: of the generator; None takes the model's own. `temperature` 0 is greedy.
     `edit`: True starts a generated picture or video from the latest picture of the conversation, False never does,

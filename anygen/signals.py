@@ -192,6 +192,7 @@ class State:
 
     span: str | None = None
     position: int = 0  # tokens of the span that are there already, the open token included
+    silent: bool = False  # the span's medium is not made
     made: tuple[str, ...] = ()  # modalities of the closed spans, in order
     wrote: bool = False  # some text is there
     ended: bool = False
@@ -211,6 +212,9 @@ class Grammar:
     that it may hold; None leaves the choice to the LLM. Text may accompany any answer; `to=("text",)` means text only.
     `budget` bounds the media of one answer. An audio span right after a video span is that video's soundtrack: it may
     come wherever the video may, and is no medium of its own.
+
+    An LLM that has said what it makes wants its span next, and has never learnt to go on without it. A span whose
+    medium may not come is therefore silent: it stands in the context as any other, and nothing is made of it.
     """
 
     def __init__(
@@ -243,7 +247,7 @@ class Grammar:
         missing = self.missing(state)
         # the last places of the budget, and the last tokens of the context, are kept for what must still come
         places = self.budget - state.parts
-        reserve = sum(len(self.vocabulary.spans[m].ids) for m in missing)
+        reserve = sum(self._length(m) for m in missing)
 
         def may(modality: str) -> bool:
             needed = modality in missing
@@ -254,6 +258,18 @@ class Grammar:
             return modality in self.media and places > (0 if needed else len(missing))
 
         return tuple(modality for modality in MEDIA if modality in self.vocabulary.spans and may(modality))
+
+    def silent(self, state: State, room: int | None = None) -> tuple[str, ...]:
+        """Media whose spans may open now for the context alone, since they may not be made."""
+        if state.span is not None or state.ended or (self.needs_text and not state.wrote):
+            return ()  # an answer that must hold text begins with it
+        made = self.openable(state)
+        reserve = sum(self._length(m) for m in self.missing(state))
+        return tuple(
+            m
+            for m in MEDIA
+            if m in self.vocabulary.spans and m not in made and (room is None or room - self._length(m) >= reserve)
+        )
 
     def _length(self, modality: str) -> int:
         return len(self.vocabulary.spans[modality].ids)
@@ -267,7 +283,7 @@ class Grammar:
             mask[self.vocabulary.spans[state.span].ids[state.position]] = True
             return mask
         mask |= self.vocabulary.text
-        for modality in self.openable(state, room):
+        for modality in (*self.openable(state, room), *self.silent(state, room)):
             mask[self.vocabulary.spans[modality].first] = True
         mask[list(self.vocabulary.ends)] = not self.missing(state) and (state.wrote or not self.needs_text)
         return mask
@@ -298,6 +314,8 @@ class Grammar:
         if state.span is not None:
             if state.position + 1 < self._length(state.span):
                 return replace(state, position=state.position + 1)
+            if state.silent:
+                return State(made=state.made, wrote=state.wrote, tracks=state.tracks)
             track = state.film and state.span == "audio"
             made, film = (*state.made, state.span), state.span == "video"
             return State(made=made, wrote=state.wrote, film=film, tracks=state.tracks + track)
@@ -305,7 +323,7 @@ class Grammar:
             return replace(state, ended=True, film=False)
         for modality, span in self.vocabulary.spans.items():
             if token == span.first:
-                return replace(state, span=modality, position=1)
+                return replace(state, span=modality, position=1, silent=modality not in self.openable(state))
         return replace(state, wrote=True, film=False)
 
     def complete(self, state: State) -> tuple[tuple[int, ...], State]:

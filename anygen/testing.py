@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def _query(modality: str, length: int, width: int) -> QueryConfig:
     )
 
 
-def tiny_tokenizer(signals: dict[str, int] = SIGNALS) -> Any:
+def tiny_tokenizer(signals: Mapping[str, int] = SIGNALS) -> Any:
     """Bytes as tokens, and all structural tokens."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

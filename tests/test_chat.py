@@ -66,6 +66,31 @@ def test_only_the_new_turn_is_run(engine: Engine, monkeypatch: pytest.MonkeyPatc
     assert lengths[0] == 7
 
 
+def test_a_conversation_holds_what_it_did_not_make(engine: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The span of a picture that was not wanted is in the context, in the cache, and not among the media."""
+    span = engine.model.vocabulary.spans["image"]
+    forward = engine.model.llm.forward
+
+    def eager(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        if kwargs["inputs_embeds"].shape[1] == 1:  # after the first character of an answer
+            out.logits[..., span.first] = 1e6
+        elif kwargs["inputs_embeds"].shape[1] == len(span.ids):
+            out.logits[..., engine.model.vocabulary.end] = 1e6
+        return out
+
+    monkeypatch.setattr(engine.model.llm, "forward", eager)
+    chat = engine.chat(seed=0)
+    reply = chat.send("Draw a cat.", to="text")
+    assert [part.type for part in reply] == ["text"] and not chat.media
+    ids = chat.turns[-1].ids
+    assert ids[-len(span.ids) - 1 :] == (*span.ids, engine.model.vocabulary.end)
+    assert chat.session.cached() == len(chat.session.ids) - 1  # but for the end token, which nothing has followed yet
+    again = Chat.load(engine, chat.save(tmp_path / "c.json"))
+    assert again.session.ids == chat.session.ids
+    assert values([chat.send("And now?", to="image")]) == values([again.send("And now?", to="image")])
+
+
 def test_seeds_differ_from_turn_to_turn(engine: Engine):
     assert [reply.seed for reply in talk(engine.chat(seed=4))] == [4, 1004, 2004]
     assert engine.chat(seed=4).send("hi", seed=9, max_new_tokens=1).seed == 9
@@ -143,6 +168,15 @@ def test_bad_files_are_named(engine: Engine, tmp_path: Path):
     (tmp_path / "c.json").write_text("[")
     with pytest.raises(DataError, match="no saved chat"):
         Chat.load(engine, tmp_path / "c.json")
+
+
+def test_a_chat_that_cannot_be_saved_says_so(engine: Engine, tmp_path: Path):
+    chat = engine.chat(seed=0)
+    for place in (tmp_path, Path()):
+        with pytest.raises(DataError, match="this is a folder; name a file in it"):
+            chat.save(place)
+    with pytest.raises(DataError, match="cannot save the chat to .*no/c.json: No such file"):
+        chat.save(tmp_path / "no" / "c.json")
 
 
 def test_undo_answers_as_if_the_turn_had_not_been(engine: Engine):

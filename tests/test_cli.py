@@ -110,7 +110,8 @@ def test_words_beside_each_other_are_one_text(tmp_path: Path) -> None:
 
 
 def test_a_dash_reads_any_medium_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    for value, data in ((IMAGE, IMAGE.encode()), (Text("Draw a cat."), b"Draw a cat.")):
+    said = Text("Draw a cat.")
+    for value, data in ((IMAGE, IMAGE.encode()), (said, b"Draw a cat."), (said, b"Draw a cat.\n")):
         monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
         assert cli.request(parsed("-", "and", "more").parts) == [value, Text("and more")]
 
@@ -146,12 +147,13 @@ def test_chat_takes_files_and_survives_slips(
     engine: FakeEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = IMAGE.save("cat.png")
-    lines = f"/image nowhere.png\n/image {path}\nwhat is this?\n\n/frob\n/save c.json\nthanks\n"
+    lines = f"/image nowhere.png\n/image\n/image {path}\nwhat is this?\n\n/frob\n/save \n/save c.json\n/help\nthanks\n"
     monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
     assert cli.main(["chat"]) == 0
     out, err = capsys.readouterr()
     assert out == "Here it is.\nHere it is.\n"
     assert engine.asked == [[IMAGE, Text("what is this?")], [Text("thanks")]]
+    assert "/image needs a file" in err and "/save needs a file" in err and "is said to the model" in err
     assert "no such file: nowhere.png" in err and "unknown command /frob" in err and "saved c.json" in err
 
 
@@ -170,7 +172,14 @@ def test_chat_takes_files_and_survives_slips(
         (["generate", "--image", "nowhere.png", "x"], "no such file: nowhere.png"),
         (["generate", "--image", "bad.png", "x"], "bad.png is not an image"),
         (["story", " "], "the idea is empty"),
-        (["story", "x", "--pages", "0"], "a story has at least 1 page"),
+        (["generate", "--frob", "x"], "see `anygen generate --help`"),
+        (["generate", "x", "--seed", "-1"], "seed=-1 is outside of 0"),
+        (["generate", "x", "-o", "bad.png"], "-o bad.png: this is a file; name a folder"),
+        (["chat", "-o", "bad.png"], "-o bad.png: this is a file"),
+        (["story", "x", "-o", "bad.png"], "-o bad.png: this is a file"),
+        (["story", "x", "--pages", "0"], "a story has 1 to 8 pages"),
+        (["story", "x", "--pages", "9"], "a story has 1 to 8 pages"),
+        (["bench", "--processes", "-1"], "--processes -1: 0 leaves whole processes out"),
         (["train", "nano", "--set", "steps"], "--set 'steps' is not KEY=VALUE"),
         (["bench", "--repeats", "0"], "measure at least once"),
         (["data"], "required: KIND"),

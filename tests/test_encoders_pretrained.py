@@ -16,7 +16,7 @@ from torch import nn
 from anygen.encoders import KINDS, open_encoder
 from anygen.encoders.imagebind_encoder import ImageBindEncoder, ImageBindOptions
 from anygen.encoders.imagebind_huge import HUGE, HugeTower
-from anygen.encoders.pretrained import PretrainedEncoder
+from anygen.encoders.pretrained import PretrainedEncoder, PretrainedOptions
 from anygen.error import ModelError
 from anygen.folder import EncoderConfig, ModelConfig
 from anygen.media import Audio
@@ -442,3 +442,34 @@ def test_an_encoder_in_anygen_json_is_read_strictly(tiny: Path, tmp_path: Path) 
         (tmp_path / "anygen.json").write_text(json.dumps(values | {"encoders": {"image": where}}))
         with pytest.raises(ModelError, match=message):
             ModelConfig.read(tmp_path / "anygen.json")
+
+
+def test_a_tower_whose_work_depends_on_values_is_measured_with_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = clip()
+    plain = PretrainedEncoder("image", PretrainedOptions(), model, processor, "here")
+    kind, seen = type(plain.tower), []
+    forward = kind.forward
+
+    def choosy(self: Any, *args: Any, **more: Any) -> Any:
+        seen.append(more["pixel_values"].device.type)
+        assert more["pixel_values"].mean().item() < 1e9
+        return forward(self, *args, **more)
+
+    monkeypatch.setattr(kind, "forward", choosy)
+    other = PretrainedEncoder("image", PretrainedOptions(), model, processor, "here")
+    assert (other.tokens, other.width) == (plain.tokens, plain.width) and seen == ["meta", "cpu"]
+
+
+def test_what_is_wrong_with_a_tower_itself_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, processor = clip()
+    kind = type(PretrainedEncoder("image", PretrainedOptions(), model, processor, "here").tower)
+    seen = []
+
+    def broken(self: Any, *args: Any, **more: Any) -> Any:
+        seen.append(more["pixel_values"].device.type)
+        return torch.zeros(2, 3) @ torch.zeros(2, 3)
+
+    monkeypatch.setattr(kind, "forward", broken)
+    with pytest.raises(ModelError, match="here: CLIPVision.* cannot read what its processor makes: mat1 and mat2"):
+        PretrainedEncoder("image", PretrainedOptions(), model, processor, "here")
+    assert seen == ["meta"]

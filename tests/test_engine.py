@@ -114,6 +114,58 @@ def test_a_span_is_one_forward_pass(engine: Engine, monkeypatch: pytest.MonkeyPa
     assert reply.usage["completion_tokens"] == 3 + span
 
 
+def wish(engine: Engine, monkeypatch: pytest.MonkeyPatch, wishes: list[str]) -> list[int]:
+    """Let the LLM want these one after the other: characters, media, and then the end; returns its tokens per pass."""
+    vocabulary, forward = engine.model.vocabulary, engine.model.llm.forward
+    lengths: list[int] = []
+
+    def willed(*args, **kwargs):
+        out = forward(*args, **kwargs)
+        want = wishes[len(lengths)] if len(lengths) < len(wishes) else "end"
+        span = vocabulary.spans.get(want)
+        token = span.first if span else vocabulary.end if want == "end" else encode(engine.model.tokenizer, want)[0]
+        out.logits[..., token] = 1e6
+        lengths.append(kwargs["inputs_embeds"].shape[1])
+        return out
+
+    monkeypatch.setattr(engine.model.llm, "forward", willed)
+    return lengths
+
+
+def test_a_medium_that_is_not_wanted_is_run_and_not_made(engine: Engine, monkeypatch: pytest.MonkeyPatch):
+    span = engine.model.vocabulary.spans["image"].ids
+    lengths = wish(engine, monkeypatch, ["H", "i", "image"])
+    events = list(engine.stream("Draw a cat.", to="text", seed=0))
+    assert {event.modality for event in events} == {"text", None}
+    reply = events[-1].reply
+    assert reply is not None
+    assert [part.value for part in reply] == [Text("Hi")]
+    assert reply.usage["completion_tokens"] == 2 + len(span)
+    assert lengths == [reply.usage["prompt_tokens"], 1, 1, len(span)]  # in one pass, as one that is made
+
+
+@pytest.mark.parametrize(
+    ("wishes", "options", "kinds"),
+    [
+        (["H", "i", "image", "B", "y", "e", "image"], {"to": "text"}, ["Hi", "Bye"]),
+        (["H", "i", "audio", "image"], {"to": "image"}, ["Hi", "image"]),
+        (["H", "i", "audio"], {}, ["Hi"]),  # this model makes no sound
+        (["H", "i", "image", "B", "y", "e", "image"], {"budget": 1}, ["Hi", "image", "Bye"]),
+        (["image", "H", "i"], {"to": "text"}, None),  # the text comes first, whatever it is
+    ],
+)
+def test_silent_media_leave_the_same_answer_single_and_in_a_batch(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, wishes: list[str], options: dict, kinds: list[str] | None
+):
+    lengths = wish(engine, monkeypatch, wishes)
+    single = engine.generate("Draw a cat.", seed=3, **options)
+    lengths.clear()
+    (batch,) = engine.generate_batch(["Draw a cat."], seed=3, **options)
+    same(single, batch)
+    told = [part.text or part.type for part in single]
+    assert told == kinds if kinds is not None else told[0].endswith("Hi")
+
+
 def test_the_condition_is_that_of_the_training_forward(engine: Engine, monkeypatch: pytest.MonkeyPatch):
     """What the engine hands to the generator is what `AnyGenModel.forward` trains."""
     generator, seen = engine.model.generator("image"), []
@@ -272,7 +324,9 @@ def test_unknown_models_and_devices_are_named():
         anygen.load("someone/something")
     with pytest.raises(RequestError, match="dtype='float3'"):
         anygen.load("frob", dtype="float3")
-    with pytest.raises(RequestError, match="device='toaster'"):
+    with pytest.raises(
+        RequestError, match="device='toaster' cannot be used: there is no such kind of device; choose cpu"
+    ):
         anygen.load("frob", device="toaster")
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AnimateDiffPipeline, MotionAdapter
 from safetensors.torch import load_file, save_file
 
 from anygen import doctor
 from anygen.error import ModelError, RequestError
 from anygen.generators.image import ImageGenerator
-from anygen.generators.video import VideoGenerator
+from anygen.generators.video import FilmOptions, VideoGenerator, around_frames, shared
 from anygen.media import Image, Video
 from anygen.model import AnyGenModel
 
@@ -234,3 +235,123 @@ def test_nobody_lends_to_itself_or_from_nowhere(tiny_film: Path, tmp_path: Path,
         ModelError, match=f"generators.video: base is '{base}'; a generator that could lend it parts is image"
     ):
         AnyGenModel.load(tmp_path / "copy")
+
+
+# --- frames that are told one by one
+
+TOLD = "0: a cat left | 2: a cat right | 3: a dog"
+
+
+@pytest.fixture(scope="module")
+def told_apart(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoGenerator:
+    """The tiny generator with storyboards, through its folder."""
+    plain = VideoGenerator.from_pretrained(folder, base=folder.parent / "image")
+    again = VideoGenerator(plain.pipeline, FilmOptions(storyboards=True))
+    again.borrowed = plain.borrowed
+    where = tmp_path_factory.mktemp("told-apart") / "video"
+    again.save_pretrained(where)
+    assert not (folder / "film.json").exists() and (where / "film.json").exists()
+    return VideoGenerator.from_pretrained(where, base=folder.parent / "image")
+
+
+def test_a_storyboard_says_what_each_frame_is_told() -> None:
+    assert around_frames("0: a | 2: b | 3: c", 4) == [
+        ("a", "b", 0.0),
+        ("a", "b", 0.5),
+        ("b", "c", 0.0),
+        ("c", "c", 0.0),
+    ]
+    assert around_frames("1: a|2: b", 4) == [("a", "a", 0.0), ("a", "b", 0.0), ("b", "b", 0.0), ("b", "b", 0.0)]
+    assert around_frames("a cat, 3: or so", 2) == [("a cat, 3: or so", "a cat, 3: or so", 0.0)] * 2
+    assert around_frames("", 1) == [("", "", 0.0)]
+
+
+@pytest.mark.parametrize("text", ["0: a | 4: b", "2: a | 1: b", "1: a | 1: b"])
+def test_a_storyboard_out_of_order_names_its_frames(text: str) -> None:
+    with pytest.raises(RequestError, match=r"a storyboard's frames \[.*\] must rise and lie within 0..3"):
+        around_frames(text, 4)
+
+
+def test_the_condition_has_a_part_for_each_frame(told_apart: VideoGenerator, generator: VideoGenerator) -> None:
+    assert (told_apart.moments, told_apart.frames, told_apart.condition_shape) == (4, 4, (32, 16))
+    condition = told_apart.condition([TOLD, "a bird"]).unflatten(1, (4, 8))
+    left, right, dog, bird = generator.condition(["a cat left", "a cat right", "a dog", "a bird"])
+    for found, expected in zip(condition[0], (left, (left + right) / 2, right, dog), strict=True):
+        torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(condition[1], bird.expand(4, -1, -1))
+
+
+def test_each_frame_reads_its_own_part(told_apart: VideoGenerator, generator: VideoGenerator) -> None:
+    condition = told_apart.condition([TOLD, "a dog"])
+    noisy = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    times = torch.tensor([300.0, 700.0])
+    own = condition.unflatten(1, (4, 8)).flatten(0, 1)  # rows in the order of films, then of frames
+    expected = generator.unet(noisy, times, encoder_hidden_states=own).sample
+    torch.testing.assert_close(told_apart.predict(noisy, times, condition), expected)
+    again = VideoGenerator(told_apart.pipeline, told_apart.film)  # on the same network
+    torch.testing.assert_close(again.predict(noisy, times, condition), expected)
+
+
+def test_plain_diffusers_makes_the_same_film_of_the_same_storyboard(
+    told_apart: VideoGenerator, generator: VideoGenerator
+) -> None:
+    (made,) = told_apart.generate(told_apart.condition([TOLD]), [5], steps=3, guidance=2.0)
+    config = generator.unet.config
+    adapter = MotionAdapter(
+        block_out_channels=config.block_out_channels,
+        motion_num_attention_heads=config.motion_num_attention_heads,
+        motion_norm_num_groups=config.norm_num_groups,
+        motion_max_seq_length=4,
+    )  # FreeNoise asks it how many frames there may be; its weights are in the UNet already
+    pipeline = AnimateDiffPipeline(**generator.pipeline.components | {"motion_adapter": adapter})
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.enable_free_noise(context_length=4)
+    try:
+        film = pipeline(
+            {0: "a cat left", 2: "a cat right", 3: "a dog"},
+            negative_prompt="",
+            num_frames=4,
+            num_inference_steps=3,
+            guidance_scale=2.0,
+            height=16,
+            width=16,
+            generator=torch.Generator().manual_seed(5),
+            output_type="pt",
+        ).frames
+    finally:
+        pipeline.disable_free_noise()
+    expected = Video((film[0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy(), fps=8)
+    assert apart(made, expected) <= 1
+
+
+def test_a_film_told_frame_by_frame_begins_with_its_source(told_apart: VideoGenerator, picture: Image) -> None:
+    condition = told_apart.condition([TOLD, "a dog"])
+    both = told_apart.generate(condition, [0, 1], steps=4, source=picture, strength=1.0)
+    (still,) = told_apart.decode(told_apart.encode(2 * told_apart.prepare(picture)[None, None] - 1))
+    assert all(np.abs(film.frames[0].astype(int) - still.frames[0]).max() <= 1 for film in both)
+    (single,) = told_apart.generate(condition[1:], [1], steps=4, source=picture, strength=1.0)
+    assert apart(single, both[1]) <= 1
+
+
+def test_frames_may_have_a_share_of_their_noise_in_common(told_apart: VideoGenerator) -> None:
+    rng = torch.Generator().manual_seed(0)
+    noise, common = torch.randn(4000, 4, generator=rng), torch.randn(4000, 1, generator=rng)
+    found = torch.cov(shared(noise, common, 0.3).T)
+    torch.testing.assert_close(found, 0.3 + 0.7 * torch.eye(4), atol=0.08, rtol=0)
+    assert torch.equal(shared(noise, common, 0.0), noise)
+    one = VideoGenerator(told_apart.pipeline, FilmOptions(storyboards=True, shared_noise=1.0))
+    (still,) = one.generate(one.condition(["a dog"]), [3], steps=1, guidance=1.0)
+    (other,) = told_apart.generate(told_apart.condition(["a dog"]), [3], steps=1, guidance=1.0)
+    spread = [np.diff(film.frames.astype(int), axis=0).std() for film in (still, other)]
+    assert spread[0] < spread[1]
+    with pytest.raises(ModelError, match="shared_noise is 1.5, it must be in 0..1"):
+        FilmOptions(shared_noise=1.5)
+
+
+def test_film_options_are_read_strictly(told_apart: VideoGenerator, folder: Path, tmp_path: Path) -> None:
+    told_apart.save_pretrained(tmp_path / "video")
+    file = tmp_path / "video" / "film.json"
+    assert json.loads(file.read_text()) == {"storyboards": True, "shared_noise": 0.0}
+    file.write_text('{"storyboard": true}')
+    with pytest.raises(ModelError, match="storyboard"):
+        VideoGenerator.from_pretrained(tmp_path / "video", base=folder.parent / "image")

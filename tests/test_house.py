@@ -18,13 +18,35 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 # who must not be imported by whom; every other arrow points from a caller to what it calls
 FORBIDDEN = {
-    "encoders": ("generators", "engine", "chat", "story", "cli", "cli_data", "evaluation", "playground", "training"),
-    "generators": ("encoders", "engine", "chat", "story", "cli", "cli_data", "evaluation", "playground", "training"),
-    "codecs": ("encoders", "generators", "engine", "media", "reply", "model", "cli", "cli_data"),
-    "media": ("encoders", "generators", "engine", "reply", "model", "cli", "cli_data"),
-    "model": ("engine", "chat", "story", "cli", "cli_data"),
-    "engine": ("chat", "story", "cli", "cli_data", "evaluation", "playground", "training"),
-    "playground": ("encoders", "generators", "engine", "model", "cli", "cli_data"),
+    "encoders": (
+        "generators",
+        "engine",
+        "chat",
+        "story",
+        "cli",
+        "cli_chat",
+        "cli_data",
+        "evaluation",
+        "playground",
+        "training",
+    ),
+    "generators": (
+        "encoders",
+        "engine",
+        "chat",
+        "story",
+        "cli",
+        "cli_chat",
+        "cli_data",
+        "evaluation",
+        "playground",
+        "training",
+    ),
+    "codecs": ("encoders", "generators", "engine", "media", "reply", "model", "cli", "cli_chat", "cli_data"),
+    "media": ("encoders", "generators", "engine", "reply", "model", "cli", "cli_chat", "cli_data"),
+    "model": ("engine", "chat", "story", "cli", "cli_chat", "cli_data"),
+    "engine": ("chat", "story", "cli", "cli_chat", "cli_data", "evaluation", "playground", "training"),
+    "playground": ("encoders", "generators", "engine", "model", "cli", "cli_chat", "cli_data"),
 }
 # these build an object of the layer above on request: `engine.chat()`, `engine.story()`
 LAZY = {("engine", "chat"), ("engine", "story")}

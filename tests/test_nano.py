@@ -131,6 +131,15 @@ def test_single_sounds_are_heard(engine: anygen.Engine) -> None:
     assert sum(t is not None and clip.things[0] in t.things for t, clip in zip(told, clips, strict=True)) >= 12
 
 
+def test_a_picture_that_is_not_wanted_is_told_in_one_clean_sentence(engine: anygen.Engine) -> None:
+    chats = asked("draw", 12)
+    replies = engine.generate_batch(requests(chats), seed=0, to="text")
+    assert all([part.type for part in reply] == ["text"] for reply in replies)
+    assert sum(parse_caption(reply.text.removeprefix("Here it is: ")) is not None for reply in replies) >= 11
+    assert max(reply.usage["completion_tokens"] for reply in replies) < 60
+    assert engine.generate(requests(chats)[0], seed=0, to="text").text == replies[0].text
+
+
 def test_one_answer_holds_words_and_pictures_in_order(engine: anygen.Engine) -> None:
     story = engine.generate("Tell a story about a dog who finds a rocket in 3 pages.", seed=0)
     kinds = [part.type for part in story]

@@ -128,3 +128,20 @@ def test_spread_reads_several_tokens_from_each_signal() -> None:
     assert short(hidden).shape == (1, 1, 6)
     with pytest.raises(ModelError, match="spread"):
         QueryConfig(**sizes, length=12, width_out=6, decoder_layers=1, spread=0)
+
+
+def test_of_several_moments_each_is_told_by_the_same_queries_and_may_be_asked_for_alone() -> None:
+    values = OUTPUTS["query"] | {"length": 12, "moments": 4, "spread": 2}
+    projector = build(OUTPUT_PROJECTORS, {"type": "query", **values}, "here")
+    assert projector.queries.shape == (3, 8) and projector.moments == 4
+    projector.measure(torch.randn(5, 12, 6))
+    hidden, asked = torch.randn(2, 3, 10), torch.tensor([3, 1])
+    whole = projector(hidden)
+    assert whole.shape == (2, 12, 6) and not torch.allclose(whole[:, :3], whole[:, 3:6])
+    torch.testing.assert_close(projector(hidden, parts=asked), torch.cat([whole[:, 9:], whole[:, 3:6]], 1))
+    weights = torch.arange(12.0)[None]
+    assert projector.part(weights[..., None], asked)[0, :, 0].tolist() == [9, 10, 11, 3, 4, 5]
+    projector(hidden).sum().backward()
+    assert all(parameter.grad is not None for parameter in projector.parameters())
+    with pytest.raises(ModelError, match="QueryConfig: length 12 is not a multiple of moments 5"):
+        build(OUTPUT_PROJECTORS, {"type": "query", **values, "moments": 5}, "here")

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from anygen.error import RequestError
-from anygen.model import AnyGenModel
+from anygen.generators.video import FilmOptions, VideoGenerator
+from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import caption_of
+from anygen.projectors import QueryConfig, QueryTransformer
 from anygen.signals import Vocabulary
 from anygen.testing import tiny_model
 from anygen.training.features import FeaturesStage, pooled
@@ -118,6 +120,47 @@ def test_stage_two_learns_from_states_that_are_made_once(tmp_path: Path) -> None
     for modality, pool in stage.pool.items():
         assert torch.equal(pool.hidden, again[modality].hidden) and pool.captions == again[modality].captions
         assert len(pool.hidden) == len(pool.conditions) == len(pool.captions) == len(pool.weights)
+
+
+def test_stage_two_asks_for_some_moments_of_a_film_at_a_time(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "model", context=4096, media=("image", "video"))
+    model = AnyGenModel.load(folder)
+    film = VideoGenerator(model.generator("video").pipeline, FilmOptions(storyboards=True))
+    whole = film.coded
+    film.coded = lambda texts: whole([text.split("|")[0] for text in texts])  # type: ignore[method-assign]
+    del model.output_projectors["video"]
+    model.generators["video"] = film
+    length, width = film.condition_shape
+    assert (length, film.moments) == (32, 4)
+    model.output_projectors["video"] = QueryTransformer(
+        QueryConfig(
+            count=4,
+            width_in=32,
+            length=length,
+            width_out=width,
+            moments=4,
+            width=16,
+            heads=2,
+            feedforward=32,
+            encoder_layers=1,
+            decoder_layers=1,
+        )
+    )
+    stage = StatesStage("stage2", model, {"draw": 1, "film": 1}, pool=24, length=600)
+    batch = stage.prepare(0, 5, 0) | {"video/parts": torch.tensor([2, 0])}
+    losses = stage(batch, torch.Generator())
+    pool, rows = stage.pool["video"], (batch["video"] * len(stage.pool["video"].hidden)).long()
+    predicted = model.predict_condition("video", pool.hidden[rows].float())
+    chosen = [*range(16, 24), *range(8)]
+    expected = condition_loss(
+        predicted[:, chosen],
+        pool.conditions[rows][:, chosen].float(),
+        model.output_projectors["video"].condition_std[chosen],
+        pool.weights[rows][:, chosen],
+    )
+    torch.testing.assert_close(losses["condition_video"], expected)
+    drawn = stage.prepare(1, 5, 0)["video/parts"].tolist()
+    assert sorted(drawn) == [0, 1, 2, 3]  # four of the moments there are, each once
 
 
 def test_stage_one_learns_captions_from_features_that_are_made_once(tmp_path: Path) -> None:

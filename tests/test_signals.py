@@ -25,21 +25,25 @@ def pick(logits: torch.Tensor) -> int:
     return int(logits.argmax())
 
 
-def write(grammar: Grammar, logits, limit: int = 60) -> tuple[list[int], State]:
+def write(grammar: Grammar, logits, limit: int = 60) -> tuple[list[int], State, list[bool]]:
+    """What is written, the state at its end, and of every span that was opened whether it is silent."""
     state = State()
     ids: list[int] = []
+    silent: list[bool] = []
     while not state.ended and len(ids) < limit:
         token = grammar.choose(state, logits(), pick)
         assert grammar.allowed(state)[token]
         state = grammar.advance(state, token)
         ids.append(token)
-    return ids, state
+        if state.position == 1:
+            silent.append(state.silent)
+    return ids, state, silent
 
 
-def soundtracks(ids: list[int]) -> int:
-    """How many audio spans stand right after a video span."""
-    both = [*VOCABULARY.spans["video"].ids, *VOCABULARY.spans["audio"].ids]
-    return sum(ids[place : place + len(both)] == both for place in range(len(ids)))
+def soundtracks(spans: list[tuple[str, int]]) -> int:
+    """How many of the audio spans stand right after a video span."""
+    film = {place + len(VOCABULARY.spans["video"].ids) for modality, place in spans if modality == "video"}
+    return sum(modality == "audio" and place in film for modality, place in spans)
 
 
 def test_names_are_those_of_the_format():
@@ -97,12 +101,13 @@ def test_no_logits_make_a_malformed_span(seed: int, scale: float, favour: str, t
         return values
 
     grammar = Grammar(VOCABULARY, MEDIA, to, budget)
-    ids, state = write(grammar, logits)
-    spans = find_spans(ids if state.span is None else ids[: -state.position], VOCABULARY)
+    ids, state, silent = write(grammar, logits)
+    every = find_spans(ids if state.span is None else ids[: -state.position], VOCABULARY)
+    spans = [span for span, mute in zip(every, silent, strict=False) if not mute]
     assert [modality for modality, _ in spans] == list(state.made)
-    tracks = soundtracks(ids)
+    tracks = soundtracks(spans)
     assert state.tracks == tracks and len(spans) - tracks == state.parts <= budget
-    for modality, place in spans:
+    for modality, place in every:
         assert tuple(ids[place - 1 : place - 1 + len(VOCABULARY.spans[modality].ids)]) == VOCABULARY.spans[modality].ids
     structure = {*VOCABULARY.roles.values(), VOCABULARY.begin, VOCABULARY.pad}
     structure |= {span.placeholder for span in VOCABULARY.spans.values()}
@@ -122,7 +127,7 @@ def test_a_wish_to_end_opens_what_is_missing(vocabulary: Vocabulary):
     logits = torch.zeros(vocabulary.size)
     logits[vocabulary.end] = 9
     logits[vocabulary.spans["audio"].open] = 1
-    ids, _ = write(grammar, lambda: logits)
+    ids, *_ = write(grammar, lambda: logits)
     assert ids == [*vocabulary.spans["audio"].ids, *vocabulary.spans["image"].ids, vocabulary.end]
 
 
@@ -148,6 +153,31 @@ def test_a_film_may_have_its_sound_and_is_one_medium_with_it(vocabulary: Vocabul
     assert Grammar(vocabulary, ("image", "video"), ("video",)).openable(filmed) == ("video",)  # it makes no sound
     both = Grammar(vocabulary, MEDIA, ("video", "audio"))
     assert both.missing(State()) == ("video", "audio") and both.missing(dubbed) == ()
+
+
+def test_a_span_whose_medium_may_not_come_is_silent(vocabulary: Vocabulary):
+    grammar, image = Grammar(vocabulary, MEDIA, ("text",)), vocabulary.spans["image"]
+    assert grammar.silent(State()) == ()  # text is required, and comes first
+    told = grammar.advance(State(), int(vocabulary.text.nonzero()[0]))
+    assert grammar.openable(told) == () and grammar.silent(told) == MEDIA
+    assert grammar.silent(told, room=len(image.ids)) == ("image", "audio")
+    opened = grammar.advance(told, image.open)
+    assert opened.silent and grammar.complete(opened)[1] == told
+    full = Grammar(vocabulary, MEDIA, budget=1)
+    assert full.silent(State()) == () and full.silent(State(made=("image",))) == MEDIA
+    kept = Grammar(vocabulary, MEDIA, ("image",))
+    assert kept.silent(State(), room=len(image.ids) + 4) == ("audio",)  # an image must still fit behind it
+    dumb = Grammar(vocabulary, ("image", "video"))
+    filmed = dumb.complete(dumb.advance(State(), vocabulary.spans["video"].open))[1]
+    assert dumb.silent(filmed) == ("audio",)  # it makes no sound, so this film has none
+
+
+def test_a_sound_after_a_silent_film_is_no_soundtrack(vocabulary: Vocabulary):
+    grammar = Grammar(vocabulary, MEDIA, ("audio",), budget=1)
+    state = grammar.complete(grammar.advance(State(), vocabulary.spans["video"].open))[1]
+    assert (state.made, state.film) == ((), False)
+    sounded = grammar.complete(grammar.advance(state, vocabulary.spans["audio"].open))[1]
+    assert (sounded.made, sounded.parts) == (("audio",), 1)
 
 
 def test_a_medium_without_generator_is_refused(vocabulary: Vocabulary):

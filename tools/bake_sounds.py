@@ -98,7 +98,7 @@ def voice(
         x += np.where(f < 7600, throat * k ** (-tilt / 6.02), 0) * np.sin(k * phase + 0.3 * k * k)
     x /= x.std() + 1e-9
     if breath:
-        air = sum(gain * resonate(noise(n, rng), centre, 4) for centre, _, gain in curves)
+        air = sum((gain * resonate(noise(n, rng), centre, 4) for centre, _, gain in curves), start=np.zeros(n))
         x += breath * air / (air.std() + 1e-9)
     return x
 

@@ -32,7 +32,8 @@ def opened(file: BinaryIO, name: str) -> Iterator[Any]:
     except (av.error.FFmpegError, EOFError, ValueError) as error:
         if isinstance(error, MediaError):
             raise
-        raise MediaError(f"{name} is damaged or is no film or sound that can be read ({error})"[:300]) from error
+        why = getattr(error, "strerror", None) or error
+        raise MediaError(f"{name} is damaged or is no film or sound that can be read ({why})"[:300]) from error
 
 
 def _demuxer(head: bytes, name: str) -> str:

@@ -134,14 +134,24 @@ class PretrainedEncoder(nn.Module):
         """Tokens and width of the features, from a network without weights where that can run."""
         frames = self.options.frames if self.modality == "video" else 1
         blank = self._heard(1.0) if self.modality == "audio" else self.prepare(Image(np.zeros((8, 8, 3), np.uint8)))
-        try:
+        wrong = f"{self.where}: {type(self.tower).__name__} cannot read what its processor makes"
+
+        def empty() -> Tensor:
             with torch.device("meta"), torch.random.fork_rng(devices=[]):
-                empty = type(self.tower)(self.tower.config).eval()
-            made = self._states(empty, blank[None].to("meta"))
-        except (NotImplementedError, RuntimeError, TypeError):  # what it does depends on values
+                tower = type(self.tower)(self.tower.config).eval()
+            return self._states(tower, blank[None].to("meta"))
+
+        def whole() -> Tensor:
             weight = next(self.tower.parameters())
-            wrong = f"{self.where}: {type(self.tower).__name__} cannot read what its processor makes"
-            made = _try(lambda: self._states(self.tower, blank[None].to(weight.device, weight.dtype)), wrong)
+            return self._states(self.tower, blank[None].to(weight.device, weight.dtype))
+
+        try:
+            made = empty()
+        except (RuntimeError, TypeError) as error:
+            needs_values = "meta" in str(error).lower()  # as torch and numpy say it of a tensor that has none
+            if not needs_values:
+                raise ModelError(f"{wrong}: {' '.join(str(error).split())[:200]}") from error
+            made = _try(whole, wrong)
         return frames * made.shape[1], made.shape[2]
 
     # --- a folder

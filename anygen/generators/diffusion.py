@@ -127,6 +127,11 @@ class DiffusionGenerator(ABC):
         return next(self.unet.parameters()).dtype
 
     @property
+    def moments(self) -> int:
+        """Equal parts of a condition that say the same of different moments; 1 where there is but one."""
+        return 1
+
+    @property
     def condition_shape(self) -> tuple[int, int]:
         """Length and width of one condition."""
         length, width = self.null_condition().shape[1:]
@@ -146,6 +151,13 @@ class DiffusionGenerator(ABC):
     @abstractmethod
     def tell(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The same from the tokenizer's output, both [batch, tokens], padded to the tokenizer's full length."""
+
+    def coded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as `tell` takes them: the tokenizer's output, padded to its full length, on the CPU."""
+        tokenizer = self.pipeline.tokenizer
+        length = tokenizer.model_max_length
+        coded = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return {"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"]}
 
     @abstractmethod
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:

@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from anygen.model import AnyGenModel
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
+from anygen.playground.film import settle
 from anygen.playground.reading import answer_right
 from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
+from anygen.playground.storyboard import storyboard
 from anygen.projectors import BorrowedProjector, ResamplerProjector
 from anygen.signals import MEDIA
 from anygen.template import Rendered, encode
@@ -193,19 +195,12 @@ class AlignmentStage(nn.Module):
                 batch |= {f"{modality}/shown/{key}": value for key, value in sense.shown(shown).items()}
             made = [part for part in outputs if part["type"] == modality]
             if made and self.draws:
-                texts = [caption_of(part) for part in made]
-                batch |= {f"{modality}/told/{key}": value for key, value in self._told(modality, texts).items()}
+                generator = self.model.generator(modality)
+                coded = generator.coded([told_to(generator, part) for part in made])
+                batch |= {f"{modality}/told/{key}": value for key, value in coded.items()}
                 if self.diffusion_weight:
                     batch |= {f"{modality}/made/{key}": value for key, value in sense.made(made).items()}
         return batch
-
-    def _told(self, modality: str, texts: list[str]) -> Batch:
-        """Captions as the generator's tokenizer has them."""
-        tokenizer = self.model.generator(modality).pipeline.tokenizer
-        coded = tokenizer(
-            texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        )
-        return {"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"]}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         media = {m: batch[f"features_{m}"] for m in MEDIA if f"features_{m}" in batch}
@@ -305,8 +300,17 @@ def lies_on_patches(projector: nn.Module) -> bool:
 
 def padding_weights(mask: Tensor) -> Tensor:
     """What each token of a caption counts in the condition's distance, [captions, length]: all of the text fully, its
-    padding, most of the tokens, a fifth of that."""
+    padding, most of the tokens, a fifth of that. Of storyboards, [films, frames, 2, tokens], frame by frame."""
+    if mask.ndim == 4:
+        mask = mask.amax(2).flatten(1)
     return 0.2 + 0.8 * mask.float()
+
+
+def told_to(generator: Any, part: dict[str, Any]) -> str:
+    """What a generator is told of a part of the playground: its caption; of a film where it takes them a storyboard."""
+    if "film" in part and generator.moments > 1:
+        return storyboard(settle(part["film"]))
+    return caption_of(part)
 
 
 def _under(batch: Batch, prefix: str) -> Batch:

@@ -46,8 +46,6 @@ class Recipe:
     audio_depth: int = 4
     audio_guidance: float = 2.5
     video_depth: int = 2  # blocks in which the video encoder's features see each other
-    video_text_steps: int | None = None
-    video_sketch_steps: int = 800
     video_guidance: float = 2.5
     video_strength: float | None = 1.0  # how far a picture that is animated may be left; none: it cannot be
     motion_heads: int = 4

@@ -32,19 +32,21 @@ READING = {"image": (2, 2), "audio": (2, 2), "video": (1, 1)}
 these and the decoder's are inside: films take less, so that all of nano stays below 100 MB."""
 
 
-def _captions(modality: str, count: int) -> list[str]:
-    """Random training captions."""
+def _captions(modality: str, count: int, storyboards: bool = False) -> list[str]:
+    """Random training captions, of films storyboards."""
     if modality == "image":
         from anygen.playground.caption import caption
         from anygen.training.image_vae import scenes_of
 
         return [caption(scene) for scene in scenes_of(0, count, 99)]
     if modality == "video":
-        from anygen.playground.film import sample_film
+        from anygen.playground.film import sample_film, settle
+        from anygen.playground.storyboard import storyboard
         from anygen.playground.watching import film_caption
 
         stream = random.Random("film captions")
-        return [film_caption(sample_film(stream)) for _ in range(count)]
+        films = [sample_film(stream) for _ in range(count)]
+        return [storyboard(settle(film)) if storyboards else film_caption(film) for film in films]
     from anygen.playground.hearing import sound_caption
     from anygen.training.audio_vae import clips_of
 
@@ -382,11 +384,12 @@ class Run(Steps):
                 feedforward=inside * self.recipe.projector_width,
                 encoder_layers=layers,
                 decoder_layers=2,
+                moments=generator.moments,
             )
         )
         if query.inward.weight.shape == told.shape:
             query.inward.load_state_dict({"weight": told, "bias": heads[f"heads.{modality}.bias"]})
-        query.measure(generator.condition(_captions(modality, 512)))
+        query.measure(generator.condition(_captions(modality, 512, generator.moments > 1)))
         return query
 
     def _align(

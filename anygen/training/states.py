@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from anygen.model import AnyGenModel, condition_loss
-from anygen.playground.dialogue import caption_of, in_words, sample_chat
+from anygen.playground.dialogue import in_words, sample_chat
 from anygen.template import Rendered
-from anygen.training.alignment import mixture_for, padding_weights
+from anygen.training.alignment import mixture_for, padding_weights, told_to
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
+
+ASKED = 4
+"""Moments of a condition that has several which a batch is asked for."""
 
 
 class States(NamedTuple):
@@ -50,19 +53,24 @@ class StatesStage(nn.Module):
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
-        """Where in the pool the batch lies: numbers in 0..1 for each modality."""
+        """Where in the pool the batch lies: numbers in 0..1 for each modality; and at which moments it is asked."""
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        return {modality: torch.rand(size, generator=rng) for modality in self.media}
+        rows = {modality: torch.rand(size, generator=rng) for modality in self.media}
+        counts = {modality: self.model.output_projectors[modality].moments for modality in self.media}
+        return rows | {f"{m}/parts": torch.randperm(n, generator=rng)[:ASKED] for m, n in counts.items() if n > 1}
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         self.pool = self.pool or self.states("train", self.pool_size)
         losses = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.hidden)).long()
-            predicted = self.model.predict_condition(modality, pool.hidden[rows].float())
-            deviation = self.model.output_projectors[modality].condition_std
+            projector, parts = self.model.output_projectors[modality], batch.get(f"{modality}/parts")
+            predicted = self.model.predict_condition(modality, pool.hidden[rows].float(), parts)
             losses[f"condition_{modality}"] = condition_loss(
-                predicted.float(), pool.conditions[rows].float(), deviation, pool.weights[rows]
+                predicted.float(),
+                projector.part(pool.conditions[rows].float(), parts),
+                projector.part(projector.condition_std, parts),
+                projector.part(pool.weights[rows, :, None], parts)[..., 0],
             )
         return losses
 
@@ -81,9 +89,10 @@ class StatesStage(nn.Module):
             ids = batch["ids"].to(device)
             out = self.model.llm(input_ids=ids, use_cache=False, output_hidden_states=True, logits_to_keep=1)
             for modality in self.media:
-                if captions := [caption_of(part) for part in made if part["type"] == modality]:
+                if parts := [part for part in made if part["type"] == modality]:
                     hidden = self.model.span_states(modality, ids, out.hidden_states[-1])
-                    found[modality].append(self._states(modality, hidden, captions))
+                    texts = [told_to(self.model.generator(modality), part) for part in parts]
+                    found[modality].append(self._states(modality, hidden, texts))
         return {
             modality: States(
                 torch.cat([part.hidden for part in parts]),
@@ -96,12 +105,10 @@ class StatesStage(nn.Module):
         }
 
     def _states(self, modality: str, hidden: Tensor, captions: list[str]) -> States:
-        tokenizer = self.model.generator(modality).pipeline.tokenizer
-        coded = tokenizer(
-            captions, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        ).to(hidden.device)
-        told = self.model.generator(modality).tell(coded.input_ids, coded.attention_mask)  # [n, length, width]
-        weights = padding_weights(coded.attention_mask)
+        generator = self.model.generator(modality)
+        coded = {key: value.to(hidden.device) for key, value in generator.coded(captions).items()}
+        told = generator.tell(**coded)  # [n, length, width]
+        weights = padding_weights(coded["attention_mask"])
         if weights.shape[1] != told.shape[1]:
             weights = weights.new_ones(told.shape[:2])
         return States(hidden.bfloat16(), told.bfloat16(), weights, captions)

@@ -1,6 +1,5 @@
 """nano's video generator: the image generator with motion modules, kept as a plain diffusers AnimateDiff pipeline."""
 
-import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from anygen.error import RequestError
+from anygen.generators.video import FilmOptions, VideoGenerator, shared
 from anygen.playground.film import Film, sample_film, settle
-from anygen.playground.motion import FRAMES, MOTIONS
+from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
-from anygen.playground.reading import mentions
-from anygen.playground.watching import film_caption, film_paraphrase
-from anygen.training.footage import film_cover, moves_of
+from anygen.playground.storyboard import storyboard
+from anygen.playground.watching import film_caption
+from anygen.training.footage import film_cover
 from anygen.training.image_generator import (
     TIMESTEPS,
     GeneratorSizes,
@@ -27,12 +26,11 @@ from anygen.training.image_generator import (
 )
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
-from anygen.training.tokenizer import caption_tokenizer
 
-MOMENTS = (0, FRAMES // 3, 2 * FRAMES // 3, FRAMES - 1)
-"""Frames for which the text encoder tells where a thing is: the first, two in the middle, the last."""
+FILM = FilmOptions(storyboards=True, shared_noise=0.5)
+"""Each frame is told its own, and the noise of a film's frames is half the same, PYoCo's mixed noise."""
 
-_PICTURE = "picture/"  # before what a batch has of pictures
+_PICTURE, _TOLD = "picture/", "told/"  # before what a batch has of pictures, and of what films are told
 
 
 def build_motion_unet(unet: Any, heads: int = 4) -> Any:
@@ -130,21 +128,23 @@ def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> Im
 
 
 class VideoGeneratorStage(nn.Module):
-    """Trains motion modules and text encoder on captioned films, from a trained image generator's pipeline `image`.
+    """Trains motion modules on films that are told frame by frame, from a trained image generator's pipeline `image`.
 
-    The autoencoder is frozen. So are the UNet's other layers, which are the image generator's own, unless `spatial`:
-    a film generator that trains them alone cannot share them any more. With `pictures`, so many in every batch, it can:
-    the image generator goes on learning from them while both learn from films, and is written anew (`save_image`).
+    A film's storyboard says of some frames what a picture's caption would, and frames between them are told what is
+    between: the text encoder is the image generator's own, and as long as the motion modules do nothing, each frame is
+    the picture of its caption. What is left to learn is what captions do not say: how things look on their way and when
+    they turn, and that it is one film.
+
+    Autoencoder and text encoder are frozen. So are the UNet's other layers, which are the image generator's own, unless
+    `spatial`: a film generator that trains them alone cannot share them any more. With `pictures`, so many in every
+    batch, it can: the image generator goes on learning from them while both learn from films, and is written anew
+    (`save_image`).
 
     Of each film `seen` frames are shown, one of each of so many equal parts, at `repeats` noise levels; in a share
     `whole` of the batches all are. In a share `given` of the batches the first frame is there without noise, and the
-    others follow from it: so a picture can be animated. What lies under a thing counts `focus` times as much as the
-    backdrop. In a share `settled` of the films the caption alone says where and how all moves (`film.settle`).
-
-    `looks` weighs a second task for the text encoder: from its state at a thing's name linear heads tell how the thing
-    moves and which cells it covers at MOMENTS. The heads are not part of the pipeline. The UNet waits for
-    `sketch_steps` batches; after `text_steps` the text encoder rests, so that alignment can begin. `anchor` weighs how
-    far its states are from those of the image generator's: that is where the UNet finds what a thing looks like.
+    others follow from it: so a picture can be animated, wherever it shows its thing, as the storyboard of its caption
+    says. What lies under a thing counts `focus` times as much as the backdrop. In a share `settled` of the films the
+    caption alone says where and how all moves (`film.settle`).
     """
 
     name = "video-generator"
@@ -155,14 +155,8 @@ class VideoGeneratorStage(nn.Module):
         image: Any,
         *,
         heads: int = 4,
-        length: int = 40,
         repeats: int = 1,
-        plain: float = 0.7,
-        text_steps: int | None = None,
         focus: float = 5.0,
-        looks: float = 1.0,
-        anchor: float = 1.0,
-        sketch_steps: int = 0,
         settled: float = 0.85,
         given: float = 0.2,
         seen: int = 8,
@@ -176,13 +170,11 @@ class VideoGeneratorStage(nn.Module):
             raise RequestError(
                 f"a video generator is shown {seen} frames at once; a number that divides {FRAMES} is needed"
             )
-        self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
-        self.focus, self.looks_weight, self.anchor, self.sketch_steps = focus, looks, anchor, sketch_steps
+        self.repeats, self.focus = repeats, focus
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
         self.vae = image.vae.eval().requires_grad_(False)
-        self.tokenizer = caption_tokenizer(image.tokenizer, length)
-        self.text_encoder = copy.deepcopy(image.text_encoder).requires_grad_(True)
-        self.image_text = image.text_encoder.eval().requires_grad_(False)
+        self.tokenizer = image.tokenizer
+        self.text_encoder = image.text_encoder.eval().requires_grad_(False)
         self.unet = build_motion_unet(image.unet, heads)
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
         self.pictures = pictures_of(image, focus=focus, settled=settled, edits=edits) if pictures else None
@@ -191,9 +183,8 @@ class VideoGeneratorStage(nn.Module):
             tie(self.unet, image.unet)
         self.cells = int(self.unet.config.sample_size)
         self.side = self.cells * image.vae_scale_factor
-        width = self.text_encoder.config.d_model
-        self.where = nn.Linear(width, len(MOMENTS) * self.cells**2)
-        self.moves = nn.Linear(width, len(MOTIONS) + 1)
+        self.teller = VideoGenerator(self.pipeline(), FILM)  # reads storyboards; it opens its networks frozen
+        self.unet.requires_grad_(True) if spatial or pictures else self._motion_learns()
         self.projection = Projection(self.side)
 
     def to(self, *args: Any, **kwargs: Any) -> "VideoGeneratorStage":
@@ -203,73 +194,62 @@ class VideoGeneratorStage(nn.Module):
         self.projection = Projection(self.side, next(self.parameters()).device)
         return self
 
+    def _motion_learns(self) -> None:
+        for name, parameter in self.unet.named_parameters():
+            parameter.requires_grad_("motion_modules" in name)
+
     def train(self, mode: bool = True) -> "VideoGeneratorStage":
         """Frozen parts stay in evaluation mode."""
         super().train(mode)
         self.vae.eval()
-        self.image_text.eval()
+        self.text_encoder.eval()
         return self
 
     @property
     def lent(self) -> tuple[str, ...]:
         """The parts that stay those of the image generator."""
-        return ("vae",) if self.spatial and self.pictures is None else ("unet", "vae")
+        lent = ("text_encoder", "tokenizer", "vae")
+        return lent if self.spatial and self.pictures is None else (*lent, "unet")
 
     def film(self, stream: random.Random) -> Film:
         film = sample_film(stream)
         return settle(film) if stream.random() < self.settled else film
 
-    def named(self, texts: list[str], ends: Tensor, films: list[Film]) -> Tensor:
-        """At which token which actor's name ends: rows of (film, token, place in its actors), [names, 3]."""
-        rows = []
-        for row, (text, film) in enumerate(zip(texts, films, strict=True)):
-            for thing, end in mentions(text).items():
-                token = (ends[row] >= end).nonzero()
-                if len(token) and thing in film.things:
-                    rows.append((row, int(token[0]), film.things.index(thing)))
-        return torch.tensor(rows).view(-1, 3)
-
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|video generator")
-        films = [self.film(stream) for _ in range(max(1, size // self.repeats))]
-        texts = [film_caption(f) if stream.random() < self.plain else film_paraphrase(f, stream) for f in films]
-        texts = ["" if stream.random() < 0.1 else text for text in texts]
         given, whole = stream.random() < self.given, stream.random() < self.whole
+        count = max(1, size // self.repeats)
+        films = [sample_film(stream) if given else self.film(stream) for _ in range(count)]
+        # a picture shows where its thing is; of where it goes from there its caption's storyboard says the kind
+        texts = [storyboard(settle(film) if given else film) for film in films]
+        texts = ["" if stream.random() < 0.1 else text for text in texts]
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
         layers, grounds = self.projection.orders(films)
-        coded = self.tokenizer(
-            texts, padding="max_length", truncation=True, return_tensors="pt", return_offsets_mapping=True
-        )
         shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
+        told = self.teller.coded(texts)
         return {f"{_PICTURE}{key}": value for key, value in shown.items()} | {
             "layers": layers,
             "grounds": grounds,
-            "ids": coded["input_ids"],
-            "named": self.named(texts, coded["offset_mapping"][..., 1], films),
-            "moves": moves_of(films),
+            **{f"{_TOLD}{key}": value for key, value in told.items()},
             "frames": torch.tensor([0, *frames[1:]] if given else frames),
             "given": torch.tensor(given),
-            "step": torch.tensor(step),
         }
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
-        rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
-            condition = self.text_encoder(batch["ids"])[0]  # [films, length, width]
-        losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
-        if self.anchor and not rests:
-            losses["anchor"] = self.anchor * self.apart(batch["ids"], condition)
-        if "where" in losses and int(batch["step"]) < self.sketch_steps:
-            return losses
+        losses: dict[str, Tensor] = {}
+        told = {key.removeprefix(_TOLD): value for key, value in batch.items() if key.startswith(_TOLD)}
+        condition = self.teller.tell(**told).unflatten(1, (FRAMES, -1))  # [films, FRAMES, length, width]
         frames, device = batch["frames"], condition.device
         with torch.no_grad():
             films = self.projection.draw(batch["layers"], batch["grounds"])[:, frames]  # [films, seen, 3, side, side]
             latents = self.vae.encode(to_pixels(films.flatten(0, 1))).latent_dist.mean.float()
             latents = (latents * self.vae.config.scaling_factor).unflatten(0, films.shape[:2]).transpose(1, 2)
         latents = latents.repeat(self.repeats, 1, 1, 1, 1)  # [rows, channels, seen, cells, cells]
-        told = condition.repeat(self.repeats, 1, 1).repeat_interleave(len(frames), 0)
+        own = condition[:, frames].repeat(self.repeats, 1, 1, 1).flatten(0, 1)  # rows as the UNet folds its frames
         noise = torch.randn(latents.shape, generator=rng, device=device)
+        common = torch.randn(latents[:, :, :1].shape, generator=rng, device=device)
+        noise = shared(noise, common, FILM.shared_noise)
         sigma = noise_levels(len(latents), rng, device)
         level = sigma.view(-1, 1, 1, 1, 1)
         noisy = (1 - level) * latents + level * noise
@@ -278,30 +258,13 @@ class VideoGeneratorStage(nn.Module):
             noisy[:, :, 0] = latents[:, :, 0]
             weight[:, :, 0] = 0
         with seeing(self.unet, frames):
-            predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=told).sample
+            predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=own).sample
         squared = (predicted.float() - (noise - latents)).square()
         losses["flow"] = (weight / weight.mean() * squared).mean()
         if self.pictures is not None:
             shown = {key.removeprefix(_PICTURE): value for key, value in batch.items() if key.startswith(_PICTURE)}
             losses["picture"] = self.pictures(shown, rng)["flow"]
         return losses
-
-    def apart(self, ids: Tensor, condition: Tensor) -> Tensor:
-        """How far the states are from those of the image generator's text encoder, in its variance."""
-        with torch.no_grad():
-            wanted = self.image_text(ids)[0].float()
-        return F.mse_loss(condition.float(), wanted) / wanted.var()
-
-    def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
-        """How well the states at things' names tell how the things move and where they are."""
-        row, token, column = batch["named"].unbind(1)
-        states = condition[row, token]
-        cover = film_cover(batch["layers"], self.side, self.cells)[:, MOMENTS]  # [films, moments, layers, cells]
-        there = cover[row, :, column].flatten(1).float()
-        return {
-            "moves": self.looks_weight * F.cross_entropy(self.moves(states).float(), batch["moves"][row, column]),
-            "where": self.looks_weight * F.binary_cross_entropy_with_logits(self.where(states).float(), there),
-        }
 
     def weight(self, layers: Tensor, frames: Tensor) -> Tensor:
         """Latents under a thing count `focus` times what the backdrop counts: [rows, 1, seen, cells, cells]."""
@@ -315,9 +278,7 @@ class VideoGeneratorStage(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes the generator without the parts that the image generator lends."""
-        from anygen.generators.video import VideoGenerator
-
-        generator = VideoGenerator(self.pipeline())
+        generator = VideoGenerator(self.pipeline(), FILM)
         generator.borrowed = self.lent
         generator.save_pretrained(folder)
 
@@ -336,23 +297,11 @@ class VideoGeneratorStage(nn.Module):
         stream = random.Random("films")
         films = [settle(sample_film(stream, kind, "heldout")) for kind in ("one",) * 12 + ("beside", "together") * 3]
         wanted = self.projection.render(films).float() / 255
-        made: list[Tensor] = []
-        pipeline = self.pipeline()
+        made: list[Any] = []
         for start in range(0, len(films), 6):
-            texts = [film_caption(film) for film in films[start : start + 6]]
-            rngs = [torch.Generator().manual_seed(start + i) for i in range(len(texts))]
-            made += pipeline(
-                texts,
-                negative_prompt=[""] * len(texts),
-                num_frames=FRAMES,
-                height=self.side,
-                width=self.side,
-                num_inference_steps=12,
-                guidance_scale=3.0,
-                generator=rngs,
-                output_type="pt",
-            ).frames
-        found = torch.stack(made).to(wanted)  # [films, FRAMES, 3, side, side]
+            told = self.teller.condition([storyboard(film) for film in films[start : start + 6]])
+            made += self.teller.generate(told, range(start, start + len(told)), steps=12, guidance=2.5)
+        found = torch.stack([torch.from_numpy(film.frames).permute(0, 3, 1, 2) for film in made]).to(wanted) / 255
         apart = torch.cdist(found.flatten(1), wanted.flatten(1))
         right = (apart.argmin(1) == torch.arange(len(films), device=apart.device)).tolist()
         strips = [film_strip(film) for film in found]

@@ -42,10 +42,7 @@ def train_generator(run: Run, folder: Path) -> bool:
     stage = VideoGeneratorStage(
         ImageGenerator.from_pretrained(run.need("image-generator") / "part").pipeline,
         heads=r.motion_heads,
-        text_steps=r.video_text_steps,
         focus=r.focus,
-        looks=r.looks,
-        sketch_steps=r.video_sketch_steps,
         settled=r.settled,
         given=r.given,
         seen=r.motion_seen,

@@ -1,0 +1,69 @@
+"""Storyboards: a film as captions of some of its frames, as prompt travel has it: '0: a large cat ... | 15: ...'."""
+
+from anygen.playground.film import Film
+from anygen.playground.motion import CHANGING, CROSSINGS, ENLARGING, FRAMES, Actor, Pose, pose
+from anygen.playground.scene import place_of
+from anygen.playground.things import SIZES
+from anygen.playground.word import a, at
+
+_KEYS = {
+    **dict.fromkeys((*CROSSINGS, "rises"), (0, 7, 15)),
+    "falls": (0, 11, 15),
+    "bounces": tuple(range(0, FRAMES, 2)),
+    "spins": (0, 4, 8, 12, 15),
+    "circles": (0, 4, 8, 12, 15),
+    "shakes": tuple(range(FRAMES)),
+    "appears": (7, 8),
+    "disappears": (7, 8),
+    **dict.fromkeys(ENLARGING, (0, 6, 15)),
+    **dict.fromkeys((name for name in CHANGING if name not in ENLARGING), (0, 8, 15)),
+}
+"""Frames, of sixteen, at which a motion has come to what a caption can say; between them it goes evenly."""
+
+_TURNED = ("", "turned right", "upside down", "turned left")
+
+
+def storyboard(film: Film) -> str:
+    """The captions of the frames in which something has come to a place, a size or a turn that words have.
+
+    What two captions say, a frame between them is between. A caption is that of a picture of one thing; of two things
+    both are placed: 'a medium cat at the left and a medium dog at the right, sea'.
+    """
+    through = {FRAMES // 2} if film.camera or film.dusk else set()
+    keys = sorted({0, FRAMES - 1, *through, *(key for actor in film.movers for key in _keys(actor))})
+    told = [(key, _caption(film, key)) for key in keys]
+    around = zip(told, told[1:], told[2:], strict=False)
+    middle = [one for before, one, after in around if not before[1] == one[1] == after[1]]
+    return " | ".join(f"{key}: {text}" for key, text in (told[0], *middle, told[-1]))
+
+
+def _keys(actor: Actor) -> list[int]:
+    """The frames of an actor's motion at which it has come to something, in its own time."""
+    share = (actor.end - actor.begin - 1) / (FRAMES - 1)
+    keys = {actor.begin + round(key * share) for key in _KEYS[actor.motion]}
+    return sorted(keys | {actor.begin, actor.end - 1})
+
+
+def _caption(film: Film, frame: int) -> str:
+    seen = [(actor, now) for actor in film.actors if (now := pose(actor, frame)).seen]
+    words = [" and ".join(_words(actor, now) for actor, now in seen), film.backdrop]
+    words += [_TURNED[(now.angle + 2) // 4 % 4] for actor, now in seen if actor.motion == "spins"]
+    over = [film.camera] if film.camera else []  # without the word camera, which is a thing that is drawn
+    over += ["it gets dark"] if film.dusk else []
+    if frame >= FRAMES // 4:  # what goes on through all of the film has words for a half and for the whole of it
+        words += [word if frame > 3 * FRAMES // 4 else f"{word} a little" for word in over]
+    return ", ".join(word for word in words if word)
+
+
+def _words(actor: Actor, now: Pose) -> str:
+    size = min(SIZES, key=lambda name: abs(SIZES[name] - now.side))
+    if now.side > 1.25 * SIZES["large"]:
+        size = "very large"
+    elif now.side < 0.8 * SIZES["small"]:
+        size = "very small"
+    beside = "" if actor.motion != "shakes" else {-1: " to the left", 1: " to the right"}.get(_side(actor, now), "")
+    return f"{a(f'{size} {actor.thing}')} {at(place_of(now.x, now.y))}{beside}"
+
+
+def _side(actor: Actor, now: Pose) -> int:
+    return (now.x > actor.x) - (now.x < actor.x)
