@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from anygen import cli
-from anygen.media import Audio, Image, Text, Value
+from anygen.media import Audio, Image, Made, Text
 from anygen.reply import Part, Reply
 
 IMAGE = Image(np.full((4, 6, 3), 7, np.uint8))
@@ -29,7 +29,7 @@ def event(kind: str, **fields: Any) -> Any:
 class FakeEngine:
     """Answers with what it was made to answer, and remembers what it was asked."""
 
-    def __init__(self, *answer: Value) -> None:
+    def __init__(self, *answer: Made) -> None:
         self.answer = answer
         self.asked: list[Any] = []
         self.options: dict[str, Any] = {}

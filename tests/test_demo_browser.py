@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from scripted import REFUSAL, ScriptedEngine
 
-from anygen.media import Audio, Image, Text, Value, Video
+from anygen.media import Audio, Image, Made, Text, Video
 from anygen.reply import Part, Reply
 
 pytest.importorskip("gradio", reason="the demo needs gradio")
@@ -217,7 +217,7 @@ def test_a_film_plays_in_the_demo(browser: Browser, tmp_path: Path) -> None:
 
 def test_an_answer_with_a_film_plays_without_a_network(browser: Browser, tmp_path: Path) -> None:
     shots = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    values: list[Value] = [Text("A ball jumps over the meadow."), ball(), ball().with_audio(None)]
+    values: list[Made] = [Text("A ball jumps over the meadow."), ball(), ball().with_audio(None)]
     parts = tuple(Part(index=index, type=value.type, value=value) for index, value in enumerate(values, 1))
     place = Reply(parts=parts, model="m", seed=9).save(tmp_path / "answer")
     browser.call("Page.navigate", url=(place / "answer.html").as_uri())

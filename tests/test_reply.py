@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anygen.error import MediaError
-from anygen.media import Audio, Image, Text, Value, Video
+from anygen.media import Audio, Image, Made, Text, Video
 from anygen.reply import Part, Reply
 
 IMAGE = Image(np.full((4, 6, 3), 7, np.uint8))
@@ -16,7 +16,7 @@ AUDIO = Audio(np.zeros(1600, np.float32), 16000)
 VIDEO = Video(np.zeros((3, 16, 16, 3), np.uint8), fps=8)
 
 
-def reply(*values: Value) -> Reply:
+def reply(*values: Made) -> Reply:
     parts = tuple(
         Part(index=index, type=value.type, value=value, seed=7 + index, seconds=0.25)
         for index, value in enumerate(values, 1)
