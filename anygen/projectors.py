@@ -387,6 +387,7 @@ class QueryTransformer(OutputProjector):
     """
 
     config_type = QueryConfig
+    config: QueryConfig
 
     def __init__(self, config: QueryConfig) -> None:
         super().__init__(config)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from anygen.error import RequestError
-from anygen.media import MODALITIES, Image, Message, Text, Value, Video
+from anygen.media import MODALITIES, Audio, Image, Message, Text, Value, Video
 from anygen.reply import Part, Reply
 
 
@@ -24,8 +24,8 @@ class Options:
     `seed`: None draws one, which the reply names. Part k (from 1) of an answer is generated with seed + k - 1.
     `steps`, `guidance`: of the generator; None takes the model's own. `temperature` 0 is greedy.
     `edit`: True starts a generated picture or video from the latest picture of the conversation, False never does,
-    "auto" does when the last turn shows a picture or its text refers to one. `preview`: show every so many steps, 0 for
-    never. `budget`: the most media in one answer.
+    "auto" does when the last turn shows a picture, and no sound or film beside it, or its text refers to one.
+    `preview`: show every so many steps, 0 for never. `budget`: the most media in one answer.
     """
 
     to: tuple[str, ...] | None = None
@@ -122,8 +122,9 @@ def edit_source(edit: bool | str, past: Sequence[Message], chat: Sequence[Messag
     shown = [part for part in turn if isinstance(part, Image)]
     text = " ".join(part.text for part in turn if isinstance(part, Text))
     latest = [part for message in (*past, *chat) for part in message.parts if isinstance(part, Image | Video)][-1]
-    if shown:
-        return shown[-1]
+    if shown:  # beside a sound or a film a picture says what is there, not what is to be changed
+        alone = not any(isinstance(part, Audio | Video) for part in turn)
+        return shown[-1] if alone or edit is True else None
     if named := ORDINAL.search(text):
         place = ORDINALS[named.group(1).lower()]
         if -1 <= place < len(seen):

@@ -12,7 +12,7 @@ import anygen
 from anygen.decoding import Session, TextStream
 from anygen.engine import Engine, consume, follow
 from anygen.error import ModelError, RequestError
-from anygen.media import Image, Message, Text, messages
+from anygen.media import Audio, Image, Message, Text, messages
 from anygen.reply import Reply
 from anygen.request import Options, edit_source
 from anygen.template import encode
@@ -269,6 +269,9 @@ def test_edits_start_from_the_right_picture():
     assert edit_source("auto", past, user("Draw a dog.")) is None
     assert edit_source(True, past, user("Draw a dog.")) == two
     assert edit_source(False, past, user(one, "Make it night.")) is None
+    sound = Audio(np.ones(400, np.float32) / 4, 16000)  # beside it a picture is no longer what is to be changed
+    assert edit_source("auto", (), user(one, sound, "Draw what you hear.")) is None
+    assert edit_source(True, (), user(one, sound, "Draw what you hear.")) == one
 
 
 def test_an_edit_reaches_the_generator(engine: Engine, monkeypatch: pytest.MonkeyPatch):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -303,7 +304,7 @@ def test_plain_diffusers_makes_the_same_film_of_the_same_storyboard(
         motion_norm_num_groups=config.norm_num_groups,
         motion_max_seq_length=4,
     )  # FreeNoise asks it how many frames there may be; its weights are in the UNet already
-    pipeline = AnimateDiffPipeline(**generator.pipeline.components | {"motion_adapter": adapter})
+    pipeline: Any = AnimateDiffPipeline(**generator.pipeline.components | {"motion_adapter": adapter})
     pipeline.set_progress_bar_config(disable=True)
     pipeline.enable_free_noise(context_length=4)
     try:

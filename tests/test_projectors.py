@@ -132,7 +132,7 @@ def test_spread_reads_several_tokens_from_each_signal() -> None:
 
 def test_of_several_moments_each_is_told_by_the_same_queries_and_may_be_asked_for_alone() -> None:
     values = OUTPUTS["query"] | {"length": 12, "moments": 4, "spread": 2}
-    projector = build(OUTPUT_PROJECTORS, {"type": "query", **values}, "here")
+    projector: Any = build(OUTPUT_PROJECTORS, {"type": "query", **values}, "here")
     assert projector.queries.shape == (3, 8) and projector.moments == 4
     projector.measure(torch.randn(5, 12, 6))
     hidden, asked = torch.randn(2, 3, 10), torch.tensor([3, 1])
