@@ -255,14 +255,14 @@ def test_a_model_answers_with_it(model_folder: Path) -> None:
 def test_stage_two_learns_its_condition_and_is_refused_its_loss(model_folder: Path) -> None:
     model = AnyGenModel.load(model_folder)
     sounds = {"sound": 1}
-    stage = StatesStage("stage2", model, sounds, pool=8)
+    stage = StatesStage("stage2", model, sounds, pool=8, length=512)
     losses = stage(stage.prepare(0, 4, 0), torch.Generator())
     losses["condition_audio"].backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in model.output_projectors["audio"].outward.parameters())
-    rest = AlignmentStage("stage2", AnyGenModel.load(model_folder), sounds, {"output"}, length=96)
+    rest = AlignmentStage("stage2", AnyGenModel.load(model_folder), sounds, {"output"}, length=512)
     found = rest(rest.prepare(0, 2, 0), torch.Generator())
     assert float(found["condition_audio"]) > 0
-    rest = AlignmentStage("stage2", AnyGenModel.load(model_folder), sounds, {"output"}, length=96, diffusion=0.5)
+    rest = AlignmentStage("stage2", AnyGenModel.load(model_folder), sounds, {"output"}, length=512, diffusion=0.5)
     with pytest.raises(ModelError, match="Musicgen draws tokens and has no diffusion loss"):
         rest(rest.prepare(0, 2, 0), torch.Generator())
 
@@ -277,7 +277,7 @@ def test_its_plan_is_what_it_takes(model_folder: Path) -> None:
         assert part.parameters <= sum(t.numel() for t in held.values()) and part.dtype == "float32"
         assert part.parameters >= sum(p.numel() for p in network.parameters())
     stage, frames = made.stages["audio"], 10  # 0.1 s
-    assert [times for times, _, _ in stage.works] == [1, frames] or [t for t, _, _ in stage.works] == [frames, 1]
+    assert sorted(times for times, _, _ in stage.works) == [1, frames]
     states, mask = torch.ones(2, 8, 12), torch.ones(2, 8)
     cache = None
     with torch.no_grad():
@@ -293,7 +293,8 @@ def test_its_plan_is_what_it_takes(model_folder: Path) -> None:
     assert planned.flops >= 0.95 * real.flops > 0 and planned.flops <= 1.3 * real.flops
     decoded = meter.measure(lambda: generator.decode(torch.zeros(1, BOOKS, frames, dtype=torch.long)))
     planned = next(cost for times, cost, _ in stage.works if times == 1)
-    assert 0.9 * decoded.flops <= planned.flops <= 1.1 * decoded.flops
+    lstm = 2 * 4 * 8 * (8 + 8) * frames  # which a CPU's own kernel does, and nobody counts
+    assert planned.flops == decoded.flops + lstm
     assert "generators.audio.decoder" not in made.unmeasured
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +133,13 @@ def convert_musicgen(source: Path, output: Path) -> Path:
         raise ModelError(f"{output} is there already; give another -o")
     weights = Weights(source)
     module = build("transformers", CLASS, read_config(source / "config.json"), str(source))
-    expected = module.state_dict()
+    expected = module.state_dict(keep_vars=True)
     names = {_today(name, expected): name for name in weights.shapes if not name.endswith(POSITIONS)}
     compare(
         {name: tuple(tensor.shape) for name, tensor in expected.items()},
         {name: weights.shapes[stored] for name, stored in names.items()},
         str(source),
-        optional=getattr(module, "_tied_weights_keys", None) or (),
+        optional=_twins(expected, names),
     )
     part = output.with_name(output.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -148,6 +148,12 @@ def convert_musicgen(source: Path, output: Path) -> Path:
     write_shards(part, sizes, lambda name: weights.read(names[name]))
     part.rename(output)
     return output
+
+
+def _twins(expected: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
+    """Tensors that are one with another of `names`: files hold such once."""
+    there = {id(expected[name]) for name in names if name in expected}
+    return [name for name, tensor in expected.items() if id(tensor) in there]
 
 
 POSITIONS = "embed_positions.weights"  # which older versions saved, and newer ones make themselves
