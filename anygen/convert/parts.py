@@ -101,6 +101,8 @@ def convert_pipeline(source: Path, output: Path) -> Path:
     """
     if output.exists():
         raise ModelError(f"{output} is there already; give another -o")
+    if not (source / "model_index.json").is_file():
+        raise ModelError(f"{source} is no diffusers folder: model_index.json is missing")
     modules = networks(source)
     if not modules:
         raise ModelError(f"{source} has no networks: no component of its model_index.json has a config.json")
