@@ -76,6 +76,7 @@ def test_a_condition_becomes_a_sound(folder: Path, generator: MusicgenGenerator,
     again = open_generator("audio", tmp_path)
     assert again.generate(condition, [1, 2], steps=20, guidance=3.0) == [first, second]
     assert str(folder) not in (tmp_path / "config.json").read_text()
+    assert json.loads((tmp_path / "preprocessor_config.json").read_text())["sampling_rate"] == RATE
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0])

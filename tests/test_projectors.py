@@ -20,7 +20,7 @@ from anygen.projectors import (
     merge_patches,
 )
 
-INPUTS = {
+INPUTS: dict[str, dict[str, Any]] = {
     "linear": {"tokens_in": 16, "width_in": 6, "width_out": 10},
     "mlp": {"tokens_in": 16, "width_in": 6, "width_out": 10, "hidden": 12, "merge": 2},
     "resampler": {"tokens_in": 16, "width_in": 6, "width_out": 10, "queries": 5, "width": 8, "heads": 2},

@@ -82,9 +82,13 @@ class MusicgenGenerator(TokenGenerator):
         return cls(model.to(device), tokenizer, options)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the transformers folder, with its tokenizer."""
+        """Write the transformers folder, with its tokenizer, and with what its processor says of sounds."""
+        from transformers import EncodecFeatureExtractor
+
         with quiet(*logs()):
             self.model.save_pretrained(folder)
+            heard = EncodecFeatureExtractor(feature_size=self.channels, sampling_rate=self.rate, padding_side="left")
+            heard.save_pretrained(folder)
             if self.pipeline.tokenizer is not None:
                 self.pipeline.tokenizer.save_pretrained(folder)
         file = Path(folder) / "config.json"
