@@ -211,12 +211,14 @@ class Language(nn.Module):
 class AudioGen:
     """What audiocraft's own is to a generator."""
 
+    lm: Any
+
     def __init__(self, name: str, model: Any) -> None:
         self.name, self.lm, self.max_duration, self.autocast = name, Language(model), 0.5, nullcontext()
         self.sample_rate, self.frame_rate, self.audio_channels = 1600, 100, 1
-        codec = model.audio_encoder
-        self.compression_model = nn.Module()
-        self.compression_model.decode = lambda codes, scale=None: codec.decode(codes[None], [scale]).audio_values
+        codec, whole = model.audio_encoder, nn.Module()
+        setattr(whole, "decode", lambda codes, scale=None: codec.decode(codes[None], [scale]).audio_values)  # noqa: B010
+        self.compression_model = whole
 
     @staticmethod
     def get_pretrained(name: str = "facebook/audiogen-medium", device: str | None = None) -> "AudioGen":
