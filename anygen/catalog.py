@@ -188,6 +188,14 @@ PARTS = {
             gigabytes=2.5,
             optional=_OPEN_AUDIO,
         ),
+        Part(
+            name="musicgen-small",
+            kind="audio",
+            source="facebook/musicgen-small",
+            licence="CC-BY-NC-4.0",
+            commercial=False,
+            gigabytes=2.4,
+        ),
     )
 }
 

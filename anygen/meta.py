@@ -67,8 +67,13 @@ def build_llm(folder: Path) -> nn.Module:
 
 
 def networks(folder: Path) -> dict[str, nn.Module]:
-    """The networks of a diffusers folder, by component."""
+    """The networks of a diffusers folder, by component, or of a folder of transformers' MusicGen."""
+    from anygen.generators.musicgen import CLASS, musical
+
     index = folder / "model_index.json"
+    if musical(folder):
+        whole = build("transformers", CLASS, read_config(folder / "config.json"), str(folder))
+        return dict(whole.named_children())
     if not index.is_file():
         raise ModelError(f"{folder} is no diffusers folder: model_index.json is missing")
     found = {}

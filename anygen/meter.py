@@ -93,6 +93,7 @@ DENOISERS = (
     "StableAudioDiTModel",
     "Flux2Transformer2DModel",
     "ZImageTransformer2DModel",
+    "MusicgenForCausalLM",
 )
 
 
@@ -103,6 +104,8 @@ def forward(name: str, network: nn.Module, run: Mapping[str, Any], batch: int) -
     """
     net: Any = network
     dtype = next(network.parameters()).dtype
+    if name == "MusicgenForCausalLM":
+        return lambda: _frame(net, run, batch, dtype)
     latents = empty(batch, *run["latents"], dtype=dtype)
     length, width = run["condition"]
     condition = empty(batch, length, width, dtype=dtype)
@@ -136,12 +139,46 @@ def forward(name: str, network: nn.Module, run: Mapping[str, Any], batch: int) -
     )
 
 
+def _frame(net: Any, run: Mapping[str, Any], batch: int, dtype: torch.dtype) -> Any:
+    """One frame of a language model of sound tokens, the last: it holds keys and values of all that were before."""
+    from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+
+    config = net.config
+    head = config.hidden_size // config.num_attention_heads
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    for layer in range(config.num_hidden_layers):
+        for side, length in (
+            (cache.self_attention_cache, max(1, run["latents"][-1] - 1)),
+            (cache.cross_attention_cache, run["condition"][0]),
+        ):
+            keys, values = (empty(batch, config.num_attention_heads, length, head, dtype=dtype) for _ in range(2))
+            side.update(keys, values, layer)
+        cache.is_updated[layer] = True
+    tokens = empty(batch * config.num_codebooks, 1, dtype=torch.long)
+    condition = empty(batch, run["condition"][0], config.hidden_size, dtype=dtype)
+    return net(tokens, encoder_hidden_states=condition, past_key_values=cache, use_cache=True), cache
+
+
 def decode(name: str, network: nn.Module, run: Mapping[str, Any]) -> Callable[[], Any]:
     """The decoder of the autoencoder `name` (its class) for one latent, on meta."""
     net: Any = network
+    if name == "EncodecModel":  # left and right are decoded alone
+        codes = empty(1, *run["latents"], dtype=torch.long)
+        _measured(net)
+        return lambda: net.decode(codes, [None])
     latent = empty(1, *run["latents"], dtype=next(network.parameters()).dtype)
     if name == "AutoencoderKL" and len(run["latents"]) == 4:  # frames are decoded as pictures
         latent = latent[0].transpose(0, 1)
     if name == "AutoencoderKLFlux2":  # latents are packed, two by two
         latent = empty(1, run["latents"][0] // 4, 2 * run["latents"][1], 2 * run["latents"][2], dtype=latent.dtype)
     return lambda: net.decode(latent, return_dict=False)
+
+
+def _measured(codec: nn.Module) -> None:
+    """EnCodec's convolutions keep their sizes as tensors, which they look at: on meta there is nothing to see."""
+    for module in codec.modules():
+        if hasattr(module, "padding_total"):
+            conv: Any = module.conv
+            size, stride = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1, conv.stride[0]
+            for name, value in (("kernel_size", size), ("stride", stride), ("padding_total", size - stride)):
+                setattr(module, name, torch.tensor(value))

@@ -13,10 +13,11 @@ from torch import nn
 
 from anygen import catalog, meter, quantization
 from anygen.error import ModelError, RequestError
-from anygen.folder import ModelConfig
+from anygen.folder import GeneratorConfig, ModelConfig
 from anygen.hardware import Device
 from anygen.meta import build, build_llm, networks
 from anygen.meter import Cost
+from anygen.parts import NOTHING, Part, counted, spelt, stored
 from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
 from anygen.projectors import build as build_projector
 from anygen.weights import quiet, read_config, weights_file
@@ -26,33 +27,8 @@ CONFIGS = Path(__file__).parent / "presets"
 FROM_CONFIG = ("UNet2DConditionModel", "UNet3DConditionModel", "UNetMotionModel")  # these know their latents' sizes
 FRAMES = 16  # of a video whose config says no number
 APART = {"WanTransformer3DModel"}  # pipelines of these run guidance's two sides one after the other
-DENOISERS, DECODERS = ("unet", "transformer"), ("vae",)
-HALF = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
-SIZES = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; any other is one
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """What one part takes once it is loaded."""
-
-    parameters: int
-    bytes: int
-    dtype: str
-    tensors: int
-
-    def __add__(self, other: Part) -> Part:
-        if not self.tensors or not other.tensors:
-            return self if self.tensors else other
-        dtype = self.dtype if self.dtype == other.dtype else "mixed"
-        return Part(
-            parameters=self.parameters + other.parameters,
-            bytes=self.bytes + other.bytes,
-            dtype=dtype,
-            tensors=self.tensors + other.tensors,
-        )
-
-
-NOTHING = Part(parameters=0, bytes=0, dtype="", tensors=0)
+MUSICAL = "decoder"  # the network of tokens of sound: it is run for every frame
+DENOISERS, DECODERS = ("unet", "transformer", MUSICAL), ("vae", "audio_encoder")
 
 
 @dataclass(slots=True)
@@ -159,47 +135,6 @@ def plan(model: str | None, device: Device, dtype: str | None = None, quantize: 
     return _of_folder(catalog.find(model), wanted, device.type, quantize)
 
 
-# --- counting
-
-
-def counted(module: nn.Module, dtype: torch.dtype | None) -> Part:
-    """A network on meta, its floating-point tensors in `dtype`; None keeps what they are."""
-    seen: dict[int, Any] = {id(tensor): tensor for tensor in module.state_dict(keep_vars=True).values()}
-    widths = [t.numel() * ((dtype or t.dtype).itemsize if t.is_floating_point() else t.itemsize) for t in seen.values()]
-    parameters = sum(tensor.numel() for tensor in module.parameters())
-    first = dtype or next(module.parameters()).dtype
-    return Part(parameters=parameters, bytes=sum(widths), dtype=_said(first), tensors=len(seen))
-
-
-def stored(file: Path, dtype: torch.dtype | None) -> Part:
-    """The tensors of a safetensors file, or of all shards of an index, as they are once loaded, by their headers."""
-    from safetensors import SafetensorError, safe_open
-
-    if file.name.endswith(".index.json"):
-        shards = sorted(set(read_config(file)["weight_map"].values()))
-        return sum((stored(file.parent / shard, dtype) for shard in shards), NOTHING)
-    if not file.is_file():
-        raise ModelError(f"{file} is missing")
-    total, kinds, count, size = 0, set(), 0, 0
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():
-                about = tensors.get_slice(name)
-                number, kind = torch.Size(about.get_shape()).numel(), about.get_dtype()
-                floating = HALF.get(kind)
-                count, total = count + 1, total + number
-                size += number * ((dtype or floating).itemsize if floating else SIZES.get(kind, 1))
-                kinds |= {dtype or floating} if floating else set()
-    except SafetensorError as error:
-        raise ModelError(f"{file} is truncated or not a safetensors file: {error}") from None
-    said = _said(kinds.pop()) if len(kinds) == 1 else "mixed"
-    return Part(parameters=total, bytes=size, dtype=said, tensors=count)
-
-
-def _said(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
 # --- a model folder
 
 
@@ -231,26 +166,41 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
             continue
         place = _local(folder, options.path)
         modules = networks(place)
-        lender = config.generators[options.base].path if options.base else None
-        lent = {} if lender is None else networks(_local(folder, lender))
-        named = [name for name, kind in read_config(place / "model_index.json").items() if isinstance(kind, list)]
-        modules |= {name: lent[name] for name in named if name in lent and name not in modules}
-        for name in modules:
-            home = place / name if (place / name).is_dir() else _local(folder, str(lender)) / name
-            stem = next((s for s in ("diffusion_pytorch_model", "model") if weights_file(home, s).is_file()), None)
-            if stem is None:
-                raise ModelError(f"{home} holds no safetensors file")
-            made.parts[f"generators.{modality}.{name}"] = stored(weights_file(home, stem), dtype)
+        if MUSICAL in modules:  # all of it in one file
+            for name in modules:
+                made.parts[f"generators.{modality}.{name}"] = stored(weights_file(place), dtype, f"{name}.")
+        else:
+            _add_weights(made, modality, modules, place, _lender(folder, config, options), dtype)
         if "motion_adapter" in modules:  # a load puts its modules into the UNet
             modules["unet"] = _in_motion(modules["unet"], modules.pop("motion_adapter"))
             made.parts[f"generators.{modality}.unet"] += made.parts.pop(f"generators.{modality}.motion_adapter")
         outward = read_config(folder / "output_projectors" / "config.json").get(modality)
         if outward is not None:
             condition = (outward["length"] // outward.get("moments", 1), outward["width_out"])  # what one frame is told
-            run = _run(modules, condition, options.steps, options.guidance > 1)
+            run = _run(modules, condition, options)
             first = made.parts[f"generators.{modality}.{next(iter(modules))}"]
             _add_generator(made, modality, modules, run, device, dtype or _precision(first))
     return made
+
+
+def _lender(folder: Path, config: ModelConfig, options: GeneratorConfig) -> Path | None:
+    """The folder that lends a generator what it does not have."""
+    return _local(folder, config.generators[options.base].path) if options.base else None
+
+
+def _add_weights(
+    made: Plan, modality: str, modules: dict[str, nn.Module], place: Path, lender: Path | None, dtype: Any
+) -> None:
+    """The weights of a pipeline's networks, with those that another lends, which join `modules`."""
+    lent = {} if lender is None else networks(lender)
+    named = [name for name, kind in read_config(place / "model_index.json").items() if isinstance(kind, list)]
+    modules |= {name: lent[name] for name in named if name in lent and name not in modules}
+    for name in modules:
+        where = place / name if lender is None or (place / name).is_dir() else lender / name
+        stem = next((s for s in ("diffusion_pytorch_model", "model") if weights_file(where, s).is_file()), None)
+        if stem is None:
+            raise ModelError(f"{where} holds no safetensors file")
+        made.parts[f"generators.{modality}.{name}"] = stored(weights_file(where, stem), dtype)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -360,11 +310,22 @@ def _known(where: str) -> str:
     )
 
 
-def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, guided: bool) -> dict[str, Any]:
+def _run(modules: Mapping[str, Any], condition: tuple[int, int], options: GeneratorConfig) -> dict[str, Any]:
     """Sizes of a run of a pipeline, from the configs of its networks: as `presets/*.json` say them.
 
     Empty where they do not say: of such a pipeline only the weights are planned.
     """
+    guided = options.guidance > 1
+    if MUSICAL in modules:
+        decoder, codec, seconds = (
+            modules[MUSICAL].config,
+            modules["audio_encoder"].config,
+            options.options.get("seconds"),
+        )
+        frames = options.steps if seconds is None else round(seconds * codec.sampling_rate / codec.hop_length)
+        sides = decoder.audio_channels
+        code = [sides, decoder.num_codebooks // sides, frames]
+        return {"latents": code, "condition": condition, "steps": frames, "guided": guided}
     net = next((modules[name] for name in DENOISERS if name in modules), None)
     if net is None or type(net).__name__ not in FROM_CONFIG:
         return {}
@@ -375,7 +336,7 @@ def _run(modules: Mapping[str, Any], condition: tuple[int, int], steps: int, gui
     latents = [net.config.in_channels, height, width]
     if type(net).__name__ != "UNet2DConditionModel":
         latents.insert(1, FRAMES)
-    return {"latents": latents, "condition": condition, "steps": steps, "guided": guided}
+    return {"latents": latents, "condition": condition, "steps": options.steps, "guided": guided}
 
 
 # --- a preset
@@ -417,7 +378,7 @@ def _from_config(name: str, dtype: torch.dtype | None) -> tuple[Part, dict[str, 
     usual = dtype or getattr(torch, described["dtype"])
     if count := described.get("counted"):
         size = count["parameters"] * usual.itemsize
-        return Part(**count, bytes=size, dtype=_said(usual)), {}, described
+        return Part(**count, bytes=size, dtype=spelt(usual)), {}, described
     modules = {
         key: build(net["library"], net["class"], net["config"], f"{name}.json")
         for key, net in described["networks"].items()

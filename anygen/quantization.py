@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from anygen.error import ModelError, RequestError
 
 KINDS = ("int8", "4bit")
-PARTS = ("llm", "unet", "transformer", "transformer_2", "motion_adapter", "text_encoder", "text_encoder_2")
+PARTS = ("llm", "unet", "transformer", "transformer_2", "motion_adapter", "decoder", "text_encoder", "text_encoder_2")
 """The parts whose linear layers are quantised.
 
 Encoders, projectors, autoencoders and vocoders stay as they are: they are small beside these, and all that is seen,
@@ -55,17 +55,19 @@ def precision(kind: str | None, dtype: torch.dtype | None) -> torch.dtype | None
 def layers(part: str, module: nn.Module) -> dict[str, nn.Linear]:
     """The layers of a part that are quantised, by name: all linear ones that share their weight with no other layer.
 
-    The LLM's output head stays as it is, tied to the embeddings or not: errors there are errors of every token.
+    A language model's output heads stay as they are, tied to the embeddings or not: errors there are errors of every
+    token.
     """
     if part not in PARTS:
         return {}
     net: Any = module
-    head = net.get_output_embeddings() if part == "llm" else None
+    head = net.get_output_embeddings() if part in ("llm", "decoder") else None
+    heads = set() if head is None else set(head.modules())
     spare = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     return {
         name: layer
         for name, layer in module.named_modules()
-        if type(layer) is nn.Linear and layer is not head and id(layer.weight) not in spare
+        if type(layer) is nn.Linear and layer not in heads and id(layer.weight) not in spare
     }
 
 

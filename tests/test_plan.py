@@ -31,6 +31,7 @@ PUBLIC = {  # billions of parameters, as counted elsewhere
     "wan2.1-1.3b": {"transformer": 1.42},
     "wan2.2-5b": {"transformer": 5.0},
     "stable-audio-open": {"transformer": 1.06, "vae": 0.156},
+    "musicgen-small": {"decoder": 0.420, "text_encoder": 0.110},
 }
 
 

@@ -9,6 +9,8 @@ from anygen.error import ModelError
 from anygen.projectors import (
     INPUT_PROJECTORS,
     OUTPUT_PROJECTORS,
+    Grouping,
+    GroupingConfig,
     MlpConfig,
     QueryConfig,
     QueryTransformer,
@@ -24,6 +26,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "mlp": {"tokens_in": 16, "width_in": 6, "width_out": 10, "hidden": 12, "merge": 2},
     "resampler": {"tokens_in": 16, "width_in": 6, "width_out": 10, "queries": 5, "width": 8, "heads": 2},
     "borrowed": {"lender": "image", "tokens_in": 16, "width_in": 6, "tokens": 16, "width_out": 10},
+    "grouping": {"tokens_in": 16, "width_in": 6, "width_out": 10, "groups": (6, 5), "width": 8, "heads": 2},
 }
 OUTPUTS = {
     "linear": {"count": 3, "width_in": 10, "length": 7, "width_out": 6},
@@ -66,6 +69,26 @@ def test_every_output_projector_keeps_its_promise(kind: str):
     assert again.config == projector.config
 
 
+def test_every_feature_joins_one_group_and_gradients_are_those_of_the_softmax() -> None:
+    stage = Grouping(width=2, heads=1, layers=1, groups=2)
+    query, key = torch.eye(2)[None], torch.tensor([[[3.0, 0.0], [0.0, 1.0], [2.0, 1.0]]], requires_grad=True)
+    joins = stage.choose(query, key)
+    assert joins[0].tolist() == [[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]
+    joins[0, 0].sum().backward()
+    share = torch.sigmoid((key[0, :, 0] - key[0, :, 1]).detach() / 2**0.5)
+    assert key.grad is not None
+    torch.testing.assert_close(key.grad[0, :, 0], share * (1 - share) / 2**0.5)
+
+
+def test_groups_do_not_depend_on_the_order_of_what_joins_them() -> None:
+    torch.manual_seed(0)
+    stage = Grouping(width=8, heads=2, layers=1, groups=3)
+    features = torch.randn(2, 7, 8)
+    torch.testing.assert_close(stage(features[:, torch.randperm(7)]), stage(features))
+    with pytest.raises(ModelError, match=r"groups are \[4, 0\]; at least one stage of at least 1"):
+        GroupingConfig(tokens_in=4, width_in=1, width_out=1, groups=(4, 0), width=8, heads=2)
+
+
 def test_merging_takes_squares_row_by_row():
     grid = torch.arange(16.0).view(1, 16, 1)
     assert merge_patches(grid, 2)[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
@@ -101,7 +124,7 @@ def test_descriptions_are_strict():
         build(INPUT_PROJECTORS, {"type": "linear", **INPUTS["linear"], "colour": 1}, "here")
     with pytest.raises(ModelError, match="missing key 'width_in'"):
         build(INPUT_PROJECTORS, {"type": "linear", "tokens_in": 1, "width_out": 1}, "here")
-    with pytest.raises(ModelError, match="no projector type 'magic'; types are linear, mlp, resampler"):
+    with pytest.raises(ModelError, match="no projector type 'magic'; types are linear, mlp, resampler, grouping"):
         build(INPUT_PROJECTORS, {"type": "magic"}, "here")
     with pytest.raises(ModelError, match="15 tokens are not a square grid"):
         MlpConfig(tokens_in=15, width_in=1, width_out=1, hidden=1, merge=2)

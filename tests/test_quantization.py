@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from music import musicgen
 from pipelines import PIPELINES, pipeline
 from torch import nn
 
@@ -15,7 +16,10 @@ from anygen.engine import Engine
 from anygen.error import ModelError, RequestError
 from anygen.evaluation import suites
 from anygen.generators.adapter import MediumOptions, PipelineGenerator
+from anygen.generators.musicgen import MusicgenGenerator
+from anygen.generators.tokens import TokenOptions
 from anygen.hardware import CARDS, Device
+from anygen.testing import tiny_words
 
 torchao = pytest.mark.skipif(not quantization.find_spec("torchao"), reason="torchao is not installed")
 CPU = Device(name="cpu", type="cpu", bytes=8 * 10**9, flops=1e11, bandwidth=1e10, kernel=1e-5)
@@ -123,6 +127,21 @@ def test_pipelines_of_others_run_in_eight_bits(name: str) -> None:
     (small,) = generator.generate(condition, [1], steps=2, guidance=2.0)
     assert type(small) is type(whole) and whole != small
     assert sum(size(net) for net in generator.modules()) < before
+
+
+@torchao
+def test_musicgen_runs_in_eight_bits_with_whole_heads() -> None:
+    generator = MusicgenGenerator(musicgen(), tiny_words(8)[0], TokenOptions(seconds=0.1))
+    before = {name: size(net) for name, net in generator.networks().items()}
+    condition = generator.condition(["a cat"])
+    for part, net in generator.networks().items():
+        quantization.quantize(part, net, "int8")
+    after = {name: size(net) for name, net in generator.networks().items()}
+    assert {name for name in before if after[name] < before[name]} == {"decoder", "text_encoder"}
+    assert all(type(head.weight) is nn.Parameter for head in generator.model.decoder.lm_heads)
+    near = generator.condition(["a cat"])
+    assert 0 < float((near - condition).abs().max()) < 0.05 * float(condition.abs().max())
+    assert generator.generate(near, [1])[0].seconds == 0.1
 
 
 def parts(engine: Engine) -> dict[str, int]:

@@ -25,7 +25,7 @@ def add_sources(sources: Any) -> None:
         first.add_argument(flag, action="append", default=[], metavar="MODALITY=WHERE", help=about)
     _output(first, "the model folder that is written")
     for name, about in (
-        ("transformers", "a causal LLM: a model folder around it, with this project's tokens"),
+        ("transformers", "a causal LLM: a model folder around it, with this project's tokens; MusicGen: as diffusers"),
         ("diffusers", "a pipeline: the same folder, checked, with safetensors only"),
     ):
         one = sources.add_parser(name, help=about)
@@ -66,6 +66,7 @@ def part(args: argparse.Namespace) -> int:
     """`anygen convert transformers` and `anygen convert diffusers`."""
     from anygen.convert import parts
     from anygen.folder import locate
+    from anygen.weights import read_config
 
     source = Path(args.source)
     if not source.exists():
@@ -73,5 +74,7 @@ def part(args: argparse.Namespace) -> int:
             raise RequestError(f"{args.source} is neither a folder nor a hub id such as owner/name@revision")
         source = locate(None, f"hub:{args.source}" if "@" in args.source else f"hub:{args.source}@main")
     make = parts.convert_llm if args.what == "transformers" else parts.convert_pipeline
+    if args.what == "transformers" and read_config(source / "config.json").get("model_type") == "musicgen":
+        make = parts.convert_musicgen
     print(make(source, args.output))
     return 0

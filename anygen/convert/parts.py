@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from anygen.convert.sentencepiece import fast_tokenizer
 from anygen.convert.source import Weights, without, write_shards
 from anygen.error import ModelError
 from anygen.folder import FORMAT, ModelConfig
-from anygen.meta import STEMS, build_llm, networks
+from anygen.generators.musicgen import CLASS
+from anygen.meta import STEMS, build, build_llm, networks
 from anygen.signals import special_tokens
 from anygen.template import jinja
 from anygen.weights import compare, quiet, read_config
@@ -100,6 +101,8 @@ def convert_pipeline(source: Path, output: Path) -> Path:
     """
     if output.exists():
         raise ModelError(f"{output} is there already; give another -o")
+    if not (source / "model_index.json").is_file():
+        raise ModelError(f"{source} is no diffusers folder: model_index.json is missing")
     modules = networks(source)
     if not modules:
         raise ModelError(f"{source} has no networks: no component of its model_index.json has a config.json")
@@ -121,6 +124,49 @@ def convert_pipeline(source: Path, output: Path) -> Path:
         write_shards(part / name, {key: _bytes(weights, key, 0) for key in names}, weights.read, stem=stem)
     part.rename(output)
     return output
+
+
+def convert_musicgen(source: Path, output: Path) -> Path:
+    """A folder of transformers' MusicGen with safetensors only, after every tensor was checked against its config.
+
+    Raises ModelError before anything is written.
+    """
+    if output.exists():
+        raise ModelError(f"{output} is there already; give another -o")
+    weights = Weights(source)
+    module = build("transformers", CLASS, read_config(source / "config.json"), str(source))
+    expected = module.state_dict(keep_vars=True)
+    names = {_today(name, expected): name for name in weights.shapes if not name.endswith(POSITIONS)}
+    compare(
+        {name: tuple(tensor.shape) for name, tensor in expected.items()},
+        {name: weights.shapes[stored] for name, stored in names.items()},
+        str(source),
+        optional=_twins(expected, names),
+    )
+    part = output.with_name(output.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part, ignore=shutil.ignore_patterns(*map("*{}*".format, WEIGHTS), ".*"))
+    sizes = {name: _bytes(weights, stored, 0) for name, stored in names.items()}
+    write_shards(part, sizes, lambda name: weights.read(names[name]))
+    part.rename(output)
+    return output
+
+
+def _twins(expected: Mapping[str, Tensor], names: Iterable[str]) -> list[str]:
+    """Tensors that are one with another of `names`: files hold such once."""
+    there = {id(expected[name]) for name in names if name in expected}
+    return [name for name, tensor in expected.items() if id(tensor) in there]
+
+
+POSITIONS = "embed_positions.weights"  # which older versions saved, and newer ones make themselves
+
+
+def _today(name: str, expected: Mapping[str, Tensor]) -> str:
+    """What a tensor of a normed weight is called now that it was called weight_g or weight_v in published files."""
+    for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
+        if name.endswith(old) and (now := f"{name.removesuffix(old)}parametrizations.weight.{new}") in expected:
+            return now
+    return name
 
 
 def _component(folder: Path) -> Weights:

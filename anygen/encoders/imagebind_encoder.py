@@ -28,6 +28,7 @@ class ImageBindOptions:
     scale: bool = True  # of pooled vectors: times the modality's scale (audio 20), or unit vectors
     clips: int | None = None  # None: as published, 3 of a sound and 5 of a film
     crops: int = 3  # squares that each clip of a film is seen as, 1 or 3
+    frontend: str = "own"  # what sounds become log-mels by, one of `imagebind_inputs.FRONTENDS`
 
 
 class ImageBindEncoder(nn.Module):
@@ -52,6 +53,11 @@ class ImageBindEncoder(nn.Module):
             raise ModelError(
                 f"an encoder sees at least 1 clip in 1 or 3 crops, not clips={options.clips}, crops={options.crops}"
             )
+
+        if options.frontend not in inputs.FRONTENDS:
+            raise ModelError(f"an encoder hears by {', '.join(inputs.FRONTENDS)}, not by frontend={options.frontend!r}")
+        if options.frontend != "own":
+            inputs.reference_frontend()  # where it is missing that is said now
 
     @property
     def config(self) -> tuple[Any, ...]:
@@ -78,7 +84,7 @@ class ImageBindEncoder(nn.Module):
         if isinstance(medium, Video):
             return inputs.film(medium, self.clips, self.options.crops, side)
         if isinstance(medium, Audio):
-            return inputs.sound(medium, self.clips)
+            return inputs.sound(medium, self.clips, self.options.frontend)
         return inputs.picture(medium, side)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from anygen.encoders.imagebind import Block, Tower
 from anygen.error import ModelError
+from anygen.optional import optional
 from anygen.weights import cast, compare
 
 LICENCE = "CC-BY-NC-SA-4.0"
@@ -306,15 +307,46 @@ def open_published(
     The pickle is opened with `weights_only=True`, and memory-mapped: of towers that are not asked for nothing is read.
     Raises ModelError for what is no such file, and for the first tensor that does not fit, with both shapes.
     """
+    return _towers(_state(Path(file)), str(file), modalities, device, dtype, configs)
+
+
+def open_reference(
+    model: nn.Module | None = None,
+    modalities: Collection[str] = tuple(HUGE),
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    configs: Mapping[str, HugeConfig] = HUGE,
+) -> dict[str, HugeTower]:
+    """Towers with the weights of Meta's own module, as strictly: `model`, as it was tuned, or what its package fetches.
+
+    Without `model` the optional package `imagebind` is asked for `imagebind_huge(pretrained=True)`; ModelError where it
+    does not import. The weights are copied: training either leaves the other as it is.
+    """
+    if model is None:
+        model = optional("imagebind.models.imagebind_model").imagebind_huge(pretrained=True)
+    held = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    towers = _towers(held, f"imagebind's {type(model).__name__}", modalities, device, dtype, configs)
+    for tower in towers.values():
+        tower.load_state_dict({name: tensor.clone() for name, tensor in tower.state_dict().items()}, assign=True)
+    return towers
+
+
+def _towers(
+    held: Mapping[str, Tensor],
+    where: str,
+    modalities: Collection[str],
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+    configs: Mapping[str, HugeConfig],
+) -> dict[str, HugeTower]:
     for modality in modalities:
         if modality not in configs:
             raise ModelError(f"ImageBind has no tower for {modality!r}; it has {', '.join(configs)}")
-    held = _state(Path(file))
-    compare(published_shapes(configs), {name: tuple(t.shape) for name, t in held.items()}, str(file))
+    compare(published_shapes(configs), {name: tuple(t.shape) for name, t in held.items()}, where)
     if MASK in held:
         length = len(held[MASK])
         if not torch.equal(held[MASK].float(), torch.full((length, length), -math.inf).triu(1)):
-            raise ModelError(f"{file}: tensor {MASK} is not causal; this is not ImageBind's text tower")
+            raise ModelError(f"{where}: tensor {MASK} is not causal; this is not ImageBind's text tower")
     say_licence()
     towers = {}
     for modality in modalities:

@@ -5,7 +5,7 @@ import html
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from anygen.error import MediaError, ModelError
 from anygen.media import Audio, Image, Video
+from anygen.optional import optional
 
 SIDE = 224
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pixels, in 0..1, that the vision tower was trained on
@@ -52,19 +53,47 @@ def film(video: Video, clips: int = 5, crops: int = 3, side: int = SIDE) -> Tens
     return torch.cat(seen)
 
 
-def sound(audio: Audio, clips: int = 3) -> Tensor:
+def sound(audio: Audio, clips: int = 3, frontend: str = "own") -> Tensor:
     """Log-mels of `clips` stretches of 2 s, spread evenly, of the first channel: [clips, 1, BINS, FRAMES], normalised.
 
-    What a short sound lacks is filled with zeros before the normalisation, as in training.
+    What a short sound lacks is filled with zeros before the normalisation, as in training. `frontend` is one of
+    FRONTENDS: `resampled` and `kaldi_mel`, or those of the optional package torchaudio that the reference calls.
     """
-    wave = resampled(torch.from_numpy(np.array(audio.samples)), audio.rate, RATE)
+    resample, filterbank = (resampled, kaldi_mel) if frontend == "own" else reference_frontend()
+    wave = resample(torch.from_numpy(np.array(audio.samples)), audio.rate, RATE)
     mels = []
     for start in clip_starts(wave.shape[1] / RATE, clips):
         stretch = wave[:, int(start * RATE) : int((start + CLIP) * RATE)]
         stretch -= stretch.mean()  # in place: where stretches overlap, the next one starts from what this one left
-        mel = kaldi_mel(stretch[0]).T
+        mel = filterbank(stretch[0]).T
         mels.append(F.pad(mel, (0, max(0, FRAMES - mel.shape[1])))[None, :, :FRAMES])
     return (torch.stack(mels) - SOUND_MEAN) / SOUND_DEVIATION
+
+
+FRONTENDS = ("own", "torchaudio")
+
+
+def reference_frontend() -> tuple[Callable[[Tensor, int, int], Tensor], Callable[[Tensor], Tensor]]:
+    """torchaudio's resampling and filterbank, told what ImageBind's reference tells them; ModelError without it."""
+    functional, kaldi = optional("torchaudio.functional"), optional("torchaudio.compliance.kaldi")
+
+    def resample(wave: Tensor, rate: int, wanted: int) -> Tensor:
+        return wave.clone() if rate == wanted else functional.resample(wave, orig_freq=rate, new_freq=wanted)
+
+    def filterbank(wave: Tensor) -> Tensor:
+        return kaldi.fbank(
+            wave[None],
+            htk_compat=True,
+            sample_frequency=RATE,
+            use_energy=False,
+            window_type="hanning",
+            num_mel_bins=BINS,
+            dither=0.0,
+            frame_length=25,
+            frame_shift=10,
+        )
+
+    return resample, filterbank
 
 
 def words(texts: Sequence[str], tokenizer: Any, length: int = LENGTH) -> Tensor:

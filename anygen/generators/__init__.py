@@ -11,6 +11,8 @@ from anygen.generators.adapter import MediumOptions, PipelineGenerator, adapts
 from anygen.generators.audio import AudioGenerator
 from anygen.generators.diffusion import DiffusionGenerator
 from anygen.generators.image import ImageGenerator
+from anygen.generators.musicgen import MusicgenGenerator, musical
+from anygen.generators.tokens import TokenOptions
 from anygen.generators.video import VideoGenerator
 from anygen.weights import fill
 
@@ -29,8 +31,9 @@ def open_generator(
     base: Path | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The generator of `modality` in a diffusers folder: of the class in the table, or through a condition contract."""
-    makes = adapts(folder)
+    """The generator of `modality` in a folder: of the class in the table, through a condition contract, or MusicGen."""
+    tells = musical(folder)
+    makes = MusicgenGenerator.modality if tells else adapts(folder)
     if makes is None:
         if options:
             raise ModelError(f"{folder} makes media of its own size: it has no option {next(iter(options))!r}")
@@ -38,10 +41,12 @@ def open_generator(
     if makes != modality:
         raise ModelError(f"{folder} makes {makes}, it is no generator for {modality!r}")
     if base is not None:
-        raise ModelError(f"{folder} is a pipeline of others, which borrows nothing; take its base from anygen.json")
+        raise ModelError(f"{folder} is a generator of others, which borrows nothing; take its base from anygen.json")
     where = f"options of the {modality} generator"
     try:
-        sizes = fill(MediumOptions, options or {}, where)
+        chosen: Any = fill(TokenOptions if tells else MediumOptions, options or {}, where)
     except TypeError as error:
         raise ModelError(f"{where}: {error}") from error
-    return PipelineGenerator.open(folder, device, dtype, sizes)
+    if tells:
+        return MusicgenGenerator.from_pretrained(folder, device, dtype, chosen)
+    return PipelineGenerator.open(folder, device, dtype, chosen)
