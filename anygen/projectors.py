@@ -7,66 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anygen.blocks import Block, divides, positive
 from anygen.error import ModelError
+from anygen.grouping import GroupingProjector
 from anygen.weights import fill
-
-
-def _positive(config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ModelError(f"{type(config).__name__}: {name} is {getattr(config, name)}; it must be at least 1")
-
-
-def _divides(config: Any, heads: str, width: str) -> None:
-    if getattr(config, width) % getattr(config, heads):
-        whole, part = getattr(config, width), getattr(config, heads)
-        raise ModelError(f"{type(config).__name__}: {width} {whole} is not a multiple of {heads} {part}")
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block: attention to itself, then an MLP.
-
-    With `cross`, a second attention, to `context`, stands between the two (Vaswani et al. 2017, section 3.1).
-    """
-
-    def __init__(self, width: int, heads: int, feedforward: int, cross: bool = False) -> None:
-        super().__init__()
-        self.norm_self = nn.LayerNorm(width)
-        self.attend_self = Attention(width, heads)
-        self.cross = cross
-        if cross:
-            self.norm_cross = nn.LayerNorm(width)
-            self.attend_cross = Attention(width, heads)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, feedforward), nn.GELU(), nn.Linear(feedforward, width))
-
-    def forward(self, x: Tensor, context: Any = None) -> Tensor:  # [batch, tokens, width]
-        normed = self.norm_self(x)
-        x = x + self.attend_self(normed, normed)
-        if self.cross:
-            x = x + self.attend_cross(self.norm_cross(x), context)
-        return x + self.mlp(self.norm_mlp(x))
-
-
-class Attention(nn.Module):
-    """Multi-head attention of `x` to `context`."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, tokens, width / heads]
-        key, value = self.key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(query, key, value)
-        return self.out(y.transpose(1, 2).flatten(2))
-
 
 # --- input: features [batch, tokens_in, width_in] -> embeddings [batch, tokens, width_out]
 
@@ -78,7 +24,7 @@ class LinearConfig:
     width_out: int
 
     def __post_init__(self) -> None:
-        _positive(self, "tokens_in", "width_in", "width_out")
+        positive(self, "tokens_in", "width_in", "width_out")
 
 
 class LinearProjector(nn.Module):
@@ -106,7 +52,7 @@ class MlpConfig:
     run: int = 1  # so many features that follow one another become one token, for what has an order in time
 
     def __post_init__(self) -> None:
-        _positive(self, "tokens_in", "width_in", "width_out", "hidden", "merge", "run")
+        positive(self, "tokens_in", "width_in", "width_out", "hidden", "merge", "run")
         if self.run > 1 and (self.merge > 1 or self.tokens_in % self.run):
             raise ModelError(f"MlpConfig: runs of {self.run} do not divide {self.tokens_in} tokens, or merge is not 1")
         side = math.isqrt(self.tokens_in)
@@ -157,8 +103,8 @@ class ResamplerConfig:
     layers: int = 2
 
     def __post_init__(self) -> None:
-        _positive(self, "tokens_in", "width_in", "width_out", "queries", "width", "heads", "layers")
-        _divides(self, "heads", "width")
+        positive(self, "tokens_in", "width_in", "width_out", "queries", "width", "heads", "layers")
+        divides(self, "heads", "width")
 
 
 class ResamplerProjector(nn.Module):
@@ -198,7 +144,7 @@ class BorrowedConfig:
     width_out: int
 
     def __post_init__(self) -> None:
-        _positive(self, "tokens_in", "width_in", "tokens", "width_out")
+        positive(self, "tokens_in", "width_in", "tokens", "width_out")
 
 
 class BorrowedProjector(nn.Module):
@@ -246,85 +192,6 @@ def lend(projectors: Any) -> None:
             projector.borrow(projectors[lender])
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GroupingConfig:
-    tokens_in: int
-    width_in: int
-    width_out: int
-    groups: tuple[int, ...]  # of each stage; the last are the tokens
-    width: int
-    heads: int
-    layers: int = 1  # blocks before features are grouped, in each stage
-
-    def __post_init__(self) -> None:
-        _positive(self, "tokens_in", "width_in", "width_out", "width", "heads", "layers")
-        _divides(self, "heads", "width")
-        if not self.groups or min(self.groups) < 1:
-            raise ModelError(
-                f"GroupingConfig: groups are {list(self.groups)}; at least one stage of at least 1 is needed"
-            )
-
-
-class GroupingProjector(nn.Module):
-    """Features that belong together become one token, in stages (GroupViT, arXiv 2202.11094, section 3.1, eq. 2 to 4).
-
-    NExT-GPT's "concept tokens" are made so. The noise on the choice of a group is left out: a run stays repeatable.
-    """
-
-    config_type = GroupingConfig
-
-    def __init__(self, config: GroupingConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.tokens = config.groups[-1]
-        self.inward = nn.Linear(config.width_in, config.width)
-        self.place = nn.Parameter(torch.randn(config.tokens_in, config.width) * 0.02)
-        self.stages = nn.ModuleList(
-            Grouping(config.width, config.heads, config.layers, groups) for groups in config.groups
-        )
-        self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
-
-    def forward(self, features: Tensor) -> Tensor:
-        x = self.inward(features) + self.place
-        for stage in self.stages:
-            x = stage(x)
-        return self.outward(x)
-
-
-class Grouping(nn.Module):
-    """One stage: learned group tokens and features see each other, then every feature joins one group."""
-
-    def __init__(self, width: int, heads: int, layers: int, groups: int) -> None:
-        super().__init__()
-        self.groups = nn.Parameter(torch.randn(groups, width) * 0.02)
-        self.blocks = nn.ModuleList(Block(width, heads, 4 * width) for _ in range(layers))
-        self.norm_groups, self.norm_features = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
-        self.out = nn.Linear(width, width)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:  # [batch, features, width] -> [batch, groups, width]
-        x = torch.cat([self.groups.expand(len(x), -1, -1), x], 1)
-        for block in self.blocks:
-            x = block(x)
-        groups, x = x.split([len(self.groups), x.shape[1] - len(self.groups)], 1)
-        x = self.norm_features(x)
-        joins = self.choose(self.query(self.norm_groups(groups)), self.key(x))
-        mean = joins / (joins.sum(-1, keepdim=True) + 1)  # of an empty group nothing, of a small one less
-        groups = groups + self.out(mean @ self.value(x))
-        return groups + self.mlp(self.norm_mlp(groups))
-
-    def choose(self, query: Tensor, key: Tensor) -> Tensor:
-        """Which group a feature joins: [batch, groups, features], 1 for the likeliest and 0 for the others.
-
-        Gradients are those of the softmax over the groups.
-        """
-        soft = (query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])).softmax(1)
-        hard = torch.zeros_like(soft).scatter_(1, soft.argmax(1, keepdim=True), 1.0)
-        return hard + soft - soft.detach()
-
-
 # --- output: hidden states [batch, count, width_in] -> condition [batch, length, width_out]
 
 
@@ -337,7 +204,7 @@ class LinearOutputConfig:
     add_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        _positive(self, "count", "width_in", "length", "width_out")
+        positive(self, "count", "width_in", "length", "width_out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -356,10 +223,10 @@ class QueryConfig:
     moments: int = 1  # the condition is so many parts, each of the same queries at another moment
 
     def __post_init__(self) -> None:
-        _positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward", "decoder_layers")
-        _positive(self, "spread", "moments")
-        _divides(self, "heads", "width")
-        _divides(self, "moments", "length")
+        positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward", "decoder_layers")
+        positive(self, "spread", "moments")
+        divides(self, "heads", "width")
+        divides(self, "moments", "length")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -376,9 +243,9 @@ class TransformerConfig:
     add_embeddings: bool = True
 
     def __post_init__(self) -> None:
-        _positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward")
-        _positive(self, "encoder_layers", "decoder_layers")
-        _divides(self, "heads", "width")
+        positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward")
+        positive(self, "encoder_layers", "decoder_layers")
+        divides(self, "heads", "width")
 
 
 class OutputProjector(nn.Module):

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from anygen.error import ModelError
+from anygen.grouping import Grouping, GroupingConfig
 from anygen.projectors import (
     INPUT_PROJECTORS,
     OUTPUT_PROJECTORS,
-    Grouping,
-    GroupingConfig,
     MlpConfig,
     QueryConfig,
     QueryTransformer,
@@ -124,7 +123,7 @@ def test_descriptions_are_strict():
         build(INPUT_PROJECTORS, {"type": "linear", **INPUTS["linear"], "colour": 1}, "here")
     with pytest.raises(ModelError, match="missing key 'width_in'"):
         build(INPUT_PROJECTORS, {"type": "linear", "tokens_in": 1, "width_out": 1}, "here")
-    with pytest.raises(ModelError, match="no projector type 'magic'; types are linear, mlp, resampler, grouping"):
+    with pytest.raises(ModelError, match="no projector type 'magic'; types are linear, mlp, resampler, borrowed"):
         build(INPUT_PROJECTORS, {"type": "magic"}, "here")
     with pytest.raises(ModelError, match="15 tokens are not a square grid"):
         MlpConfig(tokens_in=15, width_in=1, width_out=1, hidden=1, merge=2)

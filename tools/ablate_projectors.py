@@ -23,10 +23,11 @@ import torch
 from release import NANO, ROOT, put
 from torch import Tensor, nn
 
+from anygen.blocks import Attention
 from anygen.evaluation.metrics import wilson
 from anygen.model import AnyGenModel
 from anygen.playground.reading import mentions
-from anygen.projectors import INPUT_PROJECTORS, Attention, build
+from anygen.projectors import INPUT_PROJECTORS, build
 from anygen.template import encode
 from anygen.training.features import FeaturesStage, Told
 from anygen.training.loop import FitOptions, fit

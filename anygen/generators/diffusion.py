@@ -154,10 +154,7 @@ class DiffusionGenerator(ABC):
 
     def coded(self, texts: Sequence[str]) -> dict[str, Tensor]:
         """Texts as `tell` takes them: the tokenizer's output, padded to its full length, on the CPU."""
-        tokenizer = self.pipeline.tokenizer
-        length = tokenizer.model_max_length
-        coded = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
-        return {"input_ids": coded["input_ids"], "attention_mask": coded["attention_mask"]}
+        return coded(self.pipeline.tokenizer, texts)
 
     @abstractmethod
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
@@ -210,6 +207,13 @@ class DiffusionGenerator(ABC):
         """The scheduler's guess of the clean latents where it keeps one: a better preview than the noisy ones."""
         guesses = getattr(self.pipeline.scheduler, "model_outputs", None) or [None]
         return latents if guesses[-1] is None else guesses[-1]
+
+
+def coded(tokenizer: Any, texts: Sequence[str]) -> dict[str, Tensor]:
+    """Texts as a text encoder takes them, padded or cut to the tokenizer's full length: both [texts, tokens]."""
+    length = tokenizer.model_max_length
+    found = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return {"input_ids": found["input_ids"], "attention_mask": found["attention_mask"]}
 
 
 STEMS = ("diffusion_pytorch_model", "model")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from anygen.error import ModelError, RequestError
 from anygen.generators.contract import mask_of
-from anygen.generators.diffusion import OnStep
+from anygen.generators.diffusion import OnStep, coded
 from anygen.media import Audio
 
 LENGTH = 128  # most rows of a condition; Stable Audio's, which has the same text encoder
@@ -119,6 +119,11 @@ class TokenGenerator(ABC):
         return next(self.pipeline.networks["decoder"].parameters()).dtype
 
     @property
+    def moments(self) -> int:
+        """Parts of a condition that say the same of different moments: one."""
+        return 1
+
+    @property
     def condition_shape(self) -> tuple[int, int]:
         """Length and width of one condition."""
         return self.length, self.width
@@ -136,12 +141,13 @@ class TokenGenerator(ABC):
 
     def condition(self, texts: Sequence[str]) -> Tensor:
         """What the model's own text encoder makes of `texts`: [batch, length, width]."""
+        return self.tell(**{key: value.to(self.device) for key, value in self.coded(texts).items()})
+
+    def coded(self, texts: Sequence[str]) -> dict[str, Tensor]:
+        """Texts as `tell` takes them, on the CPU."""
         if not self.reads:
             raise ModelError(f"this {self.name} came without its tokenizer: it reads no text")
-        coded = self.pipeline.tokenizer(
-            list(texts), padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
-        ).to(self.device)
-        return self.tell(coded.input_ids, coded.attention_mask)
+        return coded(self.pipeline.tokenizer, texts)
 
     def null_condition(self, batch: int = 1) -> Tensor:
         """The other side of guidance, all zeros: [batch, length, width]."""
