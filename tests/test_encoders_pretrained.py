@@ -393,7 +393,9 @@ def test_pooled_vectors_have_their_scale_or_none() -> None:
 def test_imagebind_refuses_what_it_is_not(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the image encoder needs ImageBind's vision tower, this is audio"):
         ImageBindEncoder("image", bind("audio"), ImageBindOptions())
-    with pytest.raises(ModelError, match="ImageBind encodes image, video, audio for a model, not 'text'"):
+    with pytest.raises(
+        ModelError, match="ImageBind encodes image, video, audio, depth, thermal, imu for a model, not 'text'"
+    ):
         ImageBindEncoder("text", bind("text"), ImageBindOptions())
     with pytest.raises(ModelError, match="not clips=0, crops=3"):
         ImageBindEncoder("audio", bind("audio"), ImageBindOptions(clips=0))

@@ -145,7 +145,9 @@ def test_a_finished_model_gets_senses_and_keeps_all_it_had(tmp_path: Path) -> No
 
     start = tiny_model(tmp_path / "start", media=("image", "video"))
     short = [
-        f"{sense}-encoder.{what}" for sense in SENSES for what in ("steps=2", "batch=2", "ema=0", "sample_every=0")
+        f"{sense}-encoder.{what}"
+        for sense in SENSES
+        for what in ("steps=2", "batch=2", "ema=0", "sample_every=0", "precision=no")
     ]
     recipe = recipe_for("nano-night", [f"start={start}", "media=image,video,depth,thermal,imu", *short])
     run = Run(recipe, tmp_path / "run")

@@ -131,7 +131,10 @@ class VideoGenerator(FrameGenerator):
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """[batch, channels, frames, height, width], noise or flow as the scheduler has it."""
-        told = condition.repeat_interleave(noisy.shape[2], 0)  # what is not each frame's own, all of them read
+        if self.moments > 1:
+            told = condition.unflatten(1, (self.moments, -1)).flatten(0, 1)  # [batch * frames, ...], each frame its own
+        else:
+            told = condition.repeat_interleave(noisy.shape[2], 0)  # every frame reads the same text
         return self.unet(noisy, timesteps, encoder_hidden_states=told, return_dict=False)[0]
 
     @torch.no_grad()
