@@ -119,12 +119,10 @@ class VideoGenerator(FrameGenerator):
 
     @torch.no_grad()
     def tell(self, input_ids: Tensor, attention_mask: Tensor, between: Tensor | None = None) -> Tensor:
-        """The text encoder's states for tokens [batch, tokens], which every frame is told; or with `between` [batch,
-        frames] for two captions around each frame, [batch, frames, 2, tokens], what is so far from one to the other."""
-        if not self.film.storyboards:
-            return super().tell(input_ids, attention_mask)
+        """The text encoder's states for tokens [batch, tokens]; or with `between` [batch, frames], for two captions
+        around each frame, [batch, frames, 2, tokens], what is so far from one to the other: frame after frame."""
         if between is None:
-            return super().tell(input_ids, attention_mask).repeat(1, self.frames, 1)
+            return super().tell(input_ids, attention_mask)
         captions, places = input_ids.flatten(0, 2).unique(dim=0, return_inverse=True)  # most are there many times
         states = super().tell(captions, attention_mask)[places].unflatten(0, input_ids.shape[:3])
         return states[:, :, 0].lerp(states[:, :, 1], between[..., None, None].to(states)).flatten(1, 2)
