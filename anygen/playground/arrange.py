@@ -104,6 +104,7 @@ def upright(scene: Scene) -> Scene:
 def settle(scene: Scene) -> Scene:
     """The scene with every thing where one would put it first, so that its caption alone says what stands where.
 
+    Its backdrop is the first of those that one word names: what draws a settled scene need not choose, and mixes none.
     One thing stands in the middle of its ninth, a pair opposite each other, three in a zigzag, four in the corners of
     a square. Sides and corners of the sprites are multiples of an eighth of the canvas, a latent's cell.
     """
@@ -111,7 +112,7 @@ def settle(scene: Scene) -> Scene:
         (placed,) = scene.things
         row, column = divmod(PLACES.index(place_of(placed.x, placed.y)), 3)
         x, y = (_eighths(SIZES[placed.size], (ninth + 0.5) / 3) for ninth in (column, row))
-        return replace(scene, things=(replace(placed, x=x, y=y),))
+        return replace(scene, things=(replace(placed, x=x, y=y),), variant=0)
     sizes: tuple[str, ...]
     if scene.kind == "pair":
         points = _OPPOSITE[scene.relation or ""]
@@ -123,7 +124,7 @@ def settle(scene: Scene) -> Scene:
         Placed(thing=placed.thing, size=s, x=x / 8 + SIZES[s] / 2, y=y / 8 + SIZES[s] / 2)
         for placed, s, (x, y) in zip(scene.things, sizes, points, strict=True)
     )
-    return replace(scene, things=things)
+    return replace(scene, things=things, variant=0)
 
 
 def on_cells(scene: Scene) -> Scene:

@@ -37,6 +37,8 @@ NOUN_PHRASES = {
         "one {thing_bare} {at} {where}",
         "{thing} {at}, with nothing else, {where}",
         "a view {where} that has {thing} {at}",
+        "{thing} which stands {at} {where}",
+        "{thing} standing {at} {where}",
     ),
     "count": (
         "{things} {where}",
@@ -71,6 +73,10 @@ NOUN_PHRASES = {
         "{a} and also {b} {where}, {the_a} {relation} {the_b}",
         "{b}, {where}, and {a} stands {relation} it",
         "{a} {where} that you see {relation} {b}",
+        "{a} standing {relation} {b} {where}",
+        "{a} which is {relation} {b} {where}",
+        "{a} that you find {relation} {b} {where}",
+        "{b} and {a}, which is {relation} it, {where}",
     ),
     "three": (
         "{list} {where}",
@@ -84,6 +90,9 @@ NOUN_PHRASES = {
         "{list} from left to right, {where}",
         "{a} and {b} and {c} {where}",
         "a row of things {where}: {list}",
+        "{a} and then {b} and then {c} {where}",
+        "{a}, and {b}, and {c}, {where}",
+        "{a} and {b} and also {c} {where}",
     ),
 }
 
@@ -94,6 +103,9 @@ TOGETHER = (
     "{a} beside {b} {where}",
     "{a} together with {b} {where}",
     "a scene {where} with {a} and {b}",
+    "{a} along with {b} {where}",
+    "{a} and {b} together {where}",
+    "{a} and also {b}, {where}",
 )
 FILLERS = ("cute", "beautiful", "nice", "funny", "happy", "friendly", "lovely", "old", "red", "strange", "colorful")
 """What users say of things though the playground has one drawing of each."""

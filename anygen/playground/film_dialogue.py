@@ -37,6 +37,9 @@ WITH_SOUND = (
     "{request}, with a soundtrack",
     "{request} and its sound",
     "{request}, not without its sound",
+    "{request} and the sound of it",
+    "{request}, with the sound that it makes",
+    "{request} together with its sound",
 )
 SOUND_OF = (
     "What does this sound like?",
@@ -49,6 +52,10 @@ SOUND_OF = (
     "Let me hear what happens.",
     "I want to hear this video.",
     "Make its soundtrack.",
+    "What does one hear in this film?",
+    "Add the sound.",
+    "Add a soundtrack.",
+    "What is to be heard in this video?",
 )
 FILM_HEARD = (
     "Make a film of what you hear{how}.",
@@ -80,6 +87,10 @@ ANIMATE_ANYHOW = (
     "Let it move.",
     "Bring this picture to life.",
     "Turn this picture into a video.",
+    "Make this picture move.",
+    "Make a video of this picture.",
+    "Turn the picture into a moving one.",
+    "Set this picture in motion.",
 )
 ANYHOW = "spins"
 """What is animated does where nothing is said of it."""
@@ -92,6 +103,9 @@ KEY_FRAMES = {
         "A picture of the last frame.",
         "How does it look at the end? Draw it.",
         "Give me the last frame as a picture.",
+        "How does it end? Draw it.",
+        "What does the end look like? Show me.",
+        "Draw how it looks when it is over.",
     ),
     "first": (
         "Show me the first frame.",
@@ -100,6 +114,9 @@ KEY_FRAMES = {
         "A picture of the first frame.",
         "How does it look at the beginning? Draw it.",
         "Give me the first frame as a picture.",
+        "How does it begin? Draw it.",
+        "What does the beginning look like? Show me.",
+        "Draw how it looks before anything moves.",
     ),
 }
 HEARD_AND_SEEN = (
@@ -108,6 +125,10 @@ HEARD_AND_SEEN = (
     "What do you hear in this film?",
     "Name what you hear.",
     "Whose sound is in this video?",
+    "Whose sound is it?",
+    "Tell me what makes the sound.",
+    "Which thing makes the sound in this video?",
+    "What is it that you hear?",
 )
 
 

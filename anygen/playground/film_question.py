@@ -34,6 +34,9 @@ WHAT_MOVES = (
     "Name what moves.",
     "What moves in this film?",
     "Which thing is in motion?",
+    "What is moving in the film?",
+    "Say what moves.",
+    "What is it that is in motion here?",
 )
 WHAT_ALL = (
     "Which things move?",
@@ -41,6 +44,10 @@ WHAT_ALL = (
     "Which two things move?",
     "What are the things that move?",
     "What moves in this film?",
+    "What things are moving here?",
+    "Name what moves.",
+    "What is moving in the film?",
+    "Which things are in motion?",
 )
 WHAT_DOES = (
     "What does the {x} do?",
@@ -49,6 +56,9 @@ WHAT_DOES = (
     "What happens to the {x}?",
     "Tell me what the {x} does.",
     "Which motion does the {x} make?",
+    "Say what the {x} does.",
+    "Tell me how the {x} moves.",
+    "What does the {x} do in the film?",
 )
 WHAT_DOES_IT = (
     "What does it do?",
@@ -56,6 +66,10 @@ WHAT_DOES_IT = (
     "What is it doing?",
     "What happens to it?",
     "Tell me what it does.",
+    "Say what it does.",
+    "Which motion does it make?",
+    "Tell me how it moves.",
+    "What does it do in the film?",
 )
 WHICH_WAY = (
     "Which way does it go?",
@@ -64,6 +78,9 @@ WHICH_WAY = (
     "Where does the {x} go?",
     "In which direction does it move?",
     "Which way does it move?",
+    "To which side or where does the {x} go?",
+    "What is the direction of the {x}?",
+    "Tell me which way it goes.",
 )
 FIRST = (
     "What happens first?",
@@ -71,6 +88,10 @@ FIRST = (
     "What comes first?",
     "Tell me what happens first.",
     "What happens at the beginning?",
+    "What is the first thing that happens?",
+    "How does it begin?",
+    "Say what comes first.",
+    "With what does the film begin?",
 )
 LAST = (
     "What happens last?",
@@ -78,6 +99,10 @@ LAST = (
     "What happens after that?",
     "What comes last?",
     "What happens at the end?",
+    "What is the last thing that happens?",
+    "How does it end?",
+    "Say what comes last.",
+    "With what does the film end?",
 )
 ORDER = (
     "Do they move at the same time or one after the other?",
@@ -85,6 +110,10 @@ ORDER = (
     "Do both move together or one after the other?",
     "Do they move together or one after the other?",
     "Do both of them move at once?",
+    "Do both move at the same time?",
+    "Are both in motion at once or one after the other?",
+    "Do they move at once?",
+    "Does one move after the other?",
 )
 CAMERA = (
     "Does the camera move?",
@@ -92,6 +121,10 @@ CAMERA = (
     "How does the camera move?",
     "Is the camera moving?",
     "Does the camera stand still?",
+    "Is the camera still?",
+    "Tell me what the camera does.",
+    "Does the camera stay where it is?",
+    "In which way does the camera move?",
 )
 DUSK = (
     "Does it get dark?",
@@ -99,6 +132,10 @@ DUSK = (
     "Does the day turn to night?",
     "Is it getting dark?",
     "Does it become night?",
+    "Does day become night?",
+    "Is it night at the end?",
+    "Tell me whether it gets dark.",
+    "Does the light go?",
 )
 BACKDROP = (
     "Where is it?",
@@ -107,6 +144,9 @@ BACKDROP = (
     "Where is this?",
     "Where was this filmed?",
     "In what place does this happen?",
+    "What is the place?",
+    "In front of what does it happen?",
+    "Where was this video made?",
 )
 STANDS = (
     "What stands still?",
@@ -114,6 +154,10 @@ STANDS = (
     "What does not move?",
     "Which thing stands still?",
     "Name what stands still.",
+    "What keeps still?",
+    "Tell me what does not move.",
+    "Which thing stays where it is?",
+    "What is not in motion?",
 )
 IS_THERE = (
     "Is there {x} in the film?",
@@ -123,6 +167,8 @@ IS_THERE = (
     "Is there {x} in the video?",
     "Can you see {x} in the film?",
     "Is {x} to be seen?",
+    "Does {x} come up in the film?",
+    "Is there {x} here?",
 )
 WAYS = {
     "crosses from left to right": ("from left to right", "to the right", "right"),

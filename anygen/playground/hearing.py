@@ -96,7 +96,7 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
         entries += [(phrase, kind, value) for value, phrases in table.items() for phrase in phrases]
     entries += [(phrase, "loudness", "far") for phrase in FAR_WORDS]
     entries += [(phrase, "loudness", "near") for phrase in NEAR_WORDS]
-    entries += [(phrase, "then", "") for phrase in ("then", "before", "followed by", "next", "first")]
+    entries += [(phrase, "then", "") for phrase in ("then", "before", "followed by", "after that", "next", "first")]
     entries += [("after", "after", ""), ("preceded by", "after", "")]
     entries += [(phrase, "together", "") for phrase in ("together", "at once", "at the same time", "and", "with")]
     lexicon = {_words(phrase): (kind, value) for phrase, kind, value in entries}
@@ -169,6 +169,8 @@ NOUN_PHRASES = {
         "just {x} {how}",
         "a single sound of {x}",
         "what {x} sounds like {how}",
+        "how {x} sounds {how}",
+        "the way {x} sounds {how}",
     ),
     "times": (
         "{x} {times} {tempo}",
@@ -205,6 +207,9 @@ NOUN_PHRASES = {
         "the sound of {a}, then {b}",
         "first {doing_a} and then {doing_b}",
         "{doing_a} followed by {doing_b}",
+        "{doing_b} after {doing_a}",
+        "{doing_b} preceded by {doing_a}",
+        "{a}, after that {b}",
     ),
     "together": (
         "{a} and {b} together",

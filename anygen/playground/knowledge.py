@@ -77,6 +77,10 @@ CAN_DRAW = (
     "Can you make a picture of {x}, or not?",
     "Are you able to make an image of {x}?",
     "Would you know how to draw {x}?",
+    "Are you able to paint {x}?",
+    "Could you paint {x}?",
+    "Can {x} be drawn by you?",
+    "If I asked for {x}, could you draw it?",
 )
 IS_A = (
     "Is {x} {kind}?",
@@ -94,6 +98,10 @@ IS_A = (
     "Do people think that {x} is {kind}?",
     "Can you tell me if {x} is {kind}?",
     "Is it true to call {x} {kind}?",
+    "Is {x} one of those that are called {kind}?",
+    "Does one call {x} {kind}?",
+    "Is it right to say that {x} is {kind}?",
+    "Can {x} be called {kind}?",
 )
 WHAT_IS = (
     "What is {x}?",
@@ -158,6 +166,10 @@ MORE = (
     "We have {a}. We get {b} more. How many {xs} do we have?",
     "How many {xs} are {a} and {b} more?",
     "When there are {a} and {b} come, how many {xs} are there?",
+    "Take {a} and add {b}. How many {xs} are there?",
+    "There are {a}, and then {b} come. How many {xs} are there?",
+    "When {b} join {a}, how many {xs} are there?",
+    "There are {a}. If {b} more come, how many {xs} is that?",
 )
 FEWER = (
     "I have {a} and {b} go away. How many {xs} are left?",

@@ -77,6 +77,10 @@ WHAT = (
     "Which thing do you see?",
     "Tell me the name of the thing.",
     "What thing is in the image?",
+    "What is the thing in the picture?",
+    "Say which thing it is.",
+    "What thing do you see?",
+    "What is it that the image shows?",
 )
 WHAT_ALL = (
     "Which things are in the picture?",
@@ -94,6 +98,10 @@ WHAT_ALL = (
     "Can you list what is in the image?",
     "Tell me all the things that are here.",
     "Name everything in the image.",
+    "Which things are in the image?",
+    "Tell me all things that you see.",
+    "List everything in the picture.",
+    "What things do you find in it?",
 )
 HOW_MANY = (
     "How many {xs} are there?",
@@ -131,6 +139,10 @@ WHERE = (
     "Say where you see the {x}.",
     "At which place in the image is the {x}?",
     "Where has the {x} been put?",
+    "Where is the {x} to be seen?",
+    "Tell me in which part the {x} is.",
+    "At what place is the {x}?",
+    "Where did someone put the {x}?",
 )
 BACKDROP = (
     "Where does this take place?",
@@ -153,6 +165,10 @@ BACKDROP = (
     "Name the backdrop.",
     "Which background does the image have?",
     "What is the scene?",
+    "Where does the scene take place?",
+    "What place do you see?",
+    "Tell me where it is.",
+    "Which scene is behind it?",
 )
 SIZE = (
     "What size is the {x}?",
@@ -204,6 +220,10 @@ IS_BESIDE = (
     "So the {x} is {relation} the {y}?",
     "Do we see the {x} {relation} the {y}?",
     "Does one see the {x} {relation} the {y}?",
+    "Is it so that the {x} stands {relation} the {y}?",
+    "The {x} is seen {relation} the {y}, yes or no?",
+    "Do you agree that the {x} is {relation} the {y}?",
+    "Tell me whether the {x} is {relation} the {y}.",
 )
 ROW = (
     "What is {where}?",
@@ -243,6 +263,10 @@ IS_THERE = (
     "Is there {x} here?",
     "Can we see {x} in this picture?",
     "Tell me whether you see {x}.",
+    "Is {x} to be seen?",
+    "Is {x} there?",
+    "Say whether there is {x}.",
+    "Is there {x} or not?",
 )
 
 

@@ -14,8 +14,8 @@ DESCRIBE = (
     "What do you hear?",
     "Describe the sound.",
     "What can you hear?",
-    "Describe what you hear.",
     "What does this sound like?",
+    "Describe what you hear.",
     "What is in this recording?",
     "Tell me what you hear.",
     "Write a caption for this sound.",
@@ -45,6 +45,9 @@ WHAT = (
     "Who or what makes this sound?",
     "Tell me what makes this sound.",
     "What is the thing in this recording?",
+    "Whose sound is it?",
+    "What is it that you hear?",
+    "Say what makes this sound.",
 )
 WHAT_ALL = (
     "Which things do you hear?",
@@ -189,6 +192,9 @@ ORDER = (
     "Do the sounds come one after the other or together?",
     "Are both heard at the same time or one after the other?",
     "Do the things sound one after the other or at once?",
+    "Are they heard at the same time?",
+    "Is one heard after the other?",
+    "Do both sound at once?",
 )
 IS_THERE = (
     "Do you hear {x}?",

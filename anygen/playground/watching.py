@@ -251,6 +251,10 @@ NOUN_PHRASES = {
         "how {x} {does} next to {y} {where}",
         "a scene {where} with {x} {doing} beside {y}",
         "{x} that {does} while {y} does not move, {where}",
+        "{x} {doing} beside {y} which stands still, {where}",
+        "{x} that {does}, and {y} that does not move, {where}",
+        "{x} {doing} and {y} not moving, {where}",
+        "{y} which does not move and {x} that {does}, {where}",
     ),
     "together": (
         "{x} {doing} and {y} {doing_y} {where}",
@@ -263,6 +267,7 @@ NOUN_PHRASES = {
         "{x} {doing} and {y} {doing_y} at the same time {where}",
         "both {x} {doing} and {y} {doing_y} {where}",
         "{y} that {does_y} while {x} {does}, {where}",
+        "as {x} {does}, {y} {does_y} {where}",
     ),
     "then": (
         "{x} {doing}, then {y} {doing_y} {where}",
@@ -277,7 +282,7 @@ NOUN_PHRASES = {
         "first {x} that {does} and then {y} that {does_y} {where}",
     ),
 }
-ENDINGS = ("{x}, {more}", "{x}, while {more}", "{x} and {more}", "{x}, and {more}", "{x} as {more}")
+ENDINGS = ("{x}, {more}", "{x}, while {more}", "{x} and {more}", "{x}, and {more}", "{x} as {more}", "as {more}, {x}")
 
 STATEMENTS = (
     "{x}.",

@@ -79,15 +79,16 @@ def build_llm(vocabulary: int, sizes: LLMSizes, tokenizer: Any) -> Any:
     )
 
 
-def answer_weights(spoken: Tensor) -> Tensor:
+def answer_weights(spoken: Tensor, first: float = 4.0) -> Tensor:
     """One over the root of an answer's length for each of its tokens, so that a 'Yes' counts beside a story.
 
+    The first token counts `first` times: what is decided there, as yes or no, the rest of an answer only spells out.
     `spoken` [rows, length] is 1 where the assistant speaks; answers are the runs of ones.
     """
     begins = spoken.clone()
     begins[:, 1:] = spoken[:, 1:] * (1 - spoken[:, :-1])
     run = (begins.flatten().cumsum(0) * spoken.flatten()).long()  # 0 where nobody speaks
-    return run.bincount().float().rsqrt()[run].view_as(spoken) * spoken
+    return run.bincount().float().rsqrt()[run].view_as(spoken) * (spoken + (first - 1) * begins * spoken)
 
 
 class LLMStage(nn.Module):
