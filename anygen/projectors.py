@@ -328,8 +328,9 @@ class QueryTransformer(OutputProjector):
     With `spread` s, the memory is s tokens of each of the K signals' states: token j K + k is the j-th of signal k, as
     in `anygen.training.recall`. Where they are as many as there are queries, each is added to its query.
 
-    With `moments` m, there is a query for each of length / m tokens, and what it found is told m times, by MLPs that
-    know which time it is: for generators whose frames are told one by one.
+    With `moments` m, there is a query for each of length / m tokens, and what it found is told m times: by MLPs that
+    know which time it is, and a block between them, as the same word has another place when more is said before it.
+    That is for generators whose frames are told one by one.
     """
 
     config_type = QueryConfig
@@ -348,9 +349,9 @@ class QueryTransformer(OutputProjector):
         self.decoder = nn.ModuleList(
             Block(config.width, config.heads, config.feedforward, cross=True) for _ in range(config.decoder_layers)
         )
-        self.times = nn.ModuleList(
-            Moment(config.width, 2 * config.width, config.moments) for _ in range(2 if config.moments > 1 else 0)
-        )
+        if config.moments > 1:
+            self.times = nn.ModuleList(Moment(config.width, 2 * config.width, config.moments) for _ in range(2))
+            self.within = Block(config.width, config.heads, config.feedforward, cross=True)
         self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
 
     @property
@@ -368,12 +369,12 @@ class QueryTransformer(OutputProjector):
             x = x + memory[:, : x.shape[1]]
         for block in self.decoder:
             x = block(x, memory)
-        if self.times:
+        if self.moments > 1:
             parts = torch.arange(self.moments, device=x.device) if parts is None else parts
-            x = x[:, None].expand(-1, len(parts), -1, -1)
-            for time in self.times:
-                x = time(x, parts)
-            x = x.flatten(1, 2)
+            begin, end = self.times
+            x = begin(x[:, None].expand(-1, len(parts), -1, -1), parts)  # [batch, parts, tokens, width]
+            x = self.within(x.flatten(0, 1), memory.repeat_interleave(len(parts), 0)).unflatten(0, x.shape[:2])
+            x = end(x, parts).flatten(1, 2)
         return self.outward(x)
 
 

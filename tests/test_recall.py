@@ -14,7 +14,7 @@ from anygen.projectors import QueryConfig, QueryTransformer
 from anygen.signals import Vocabulary
 from anygen.testing import tiny_model
 from anygen.training.features import FeaturesStage, pooled
-from anygen.training.llm import LLMSizes, LLMStage
+from anygen.training.llm import LLMSizes, LLMStage, answer_weights
 from anygen.training.packing import pack
 from anygen.training.recall import Recall
 from anygen.training.states import StatesStage
@@ -65,6 +65,13 @@ def test_the_language_model_learns_to_recall_what_is_to_be_made() -> None:
     told = [name for name in losses if name.startswith("recall_")]
     assert told and all(seen[-1][name] < 0.5 * seen[0][name] for name in told)
     assert all(0 <= row[f"_recalled_{name[7:]}"] <= 1 for row in seen for name in told)
+
+
+def test_short_answers_and_their_first_tokens_count_more() -> None:
+    spoken = torch.tensor([[0, 1, 1, 1, 1, 0, 1, 0.0], [0, 0, 1, 1, 0, 0, 0, 0]])
+    weights = answer_weights(spoken, first=3)
+    assert weights[0].tolist() == [0, 1.5, 0.5, 0.5, 0.5, 0, 3, 0]
+    torch.testing.assert_close(weights[1], torch.tensor([0, 0, 3, 1, 0, 0, 0, 0]) / 2**0.5)
 
 
 def test_a_batch_tells_the_captions_of_the_spans_that_it_holds() -> None:

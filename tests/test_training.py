@@ -13,7 +13,7 @@ from anygen.error import DataError, RequestError
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import fits, settle
 from anygen.playground.caption import caption
-from anygen.playground.scene import KINDS, Placed, relation_of, sample_scene
+from anygen.playground.scene import KINDS, Scene, relation_of, sample_scene
 from anygen.playground.things import SIZES, THINGS
 from anygen.training import checkpoint
 from anygen.training.alignment import STAGE_1, STAGE_2, STAGE_3, AlignmentStage
@@ -280,12 +280,12 @@ def test_a_name_is_found_at_its_last_token() -> None:
 
 def test_a_settled_scene_stands_where_its_caption_alone_says() -> None:
     stream = random.Random(4)
-    settled: dict[str, tuple[Placed, ...]] = {}
+    settled: dict[str, Scene] = {}
     for kind in KINDS * 300:
         scene = sample_scene(stream, kind, grid=stream.choice((None, 8)))
         calm = settle(scene)
         assert caption(calm) == caption(scene) and settle(calm) == calm
-        assert settled.setdefault(caption(calm), calm.things) == calm.things
+        assert settled.setdefault(caption(calm), calm) == calm  # before the same backdrop of those of one name, too
         for placed in calm.things:
             assert fits(placed) and ((placed.x - SIZES[placed.size] / 2) * 8).is_integer()
         if scene.relation:
