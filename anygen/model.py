@@ -255,11 +255,13 @@ class AnyGenModel(nn.Module):
         conditions: Mapping[str, Tensor] | None = None,
         condition_weights: Mapping[str, Tensor] | None = None,
         return_conditions: bool = False,
+        label_weights: Tensor | None = None,
     ) -> Any:
         """Named losses of a batch.
 
         `input_ids`, `attention_mask`, `labels` [batch, length]: labels stand at the position of their token, -100 where
-        no loss counts. `media` are encoder features [n, tokens, width] per modality, in the order of their places.
+        no loss counts; `label_weights` [batch, length] say how much each does (default: all alike). `media` are encoder
+        features [n, tokens, width] per modality, in the order of their places; they replace the placeholders.
         `conditions` are the targets [k, length, width] of all k spans of the batch, in order, earlier turns included;
         `condition_weights` [k, length] say how much which of their tokens counts (default: all alike).
 
@@ -278,7 +280,7 @@ class AnyGenModel(nn.Module):
         )
         losses: dict[str, Tensor] = {}
         if labels is not None:
-            losses["text"] = text_loss(out.logits, labels)
+            losses["text"] = text_loss(out.logits, labels, label_weights)
         predicted: dict[str, Tensor] = {}
         for modality in (m for m in MEDIA if m in wanted):
             hidden = self.span_states(modality, input_ids, out.hidden_states[-1])
@@ -430,11 +432,19 @@ def positions(attention_mask: Tensor) -> Tensor:
     return (attention_mask.long().cumsum(-1) - 1).clamp_min(0)
 
 
-def text_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of `labels` [batch, length] under `logits` [batch, length, vocabulary] one step before."""
-    labels = labels[:, 1:].flatten()
-    total = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp_min(1)
+def text_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy of `labels` [batch, length] under `logits` [batch, length, vocabulary] one step before.
+
+    With `weights` [batch, length] it is their weighted mean.
+    """
+    labels, logits = labels[:, 1:].flatten(), logits[:, :-1].flatten(0, 1).float()
+    if weights is None:
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+        return total / (labels != IGNORE).sum().clamp_min(1)
+    weight = weights[:, 1:].flatten() * (labels != IGNORE)
+    return (
+        weight * F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    ).sum() / weight.sum().clamp_min(1e-6)
 
 
 def condition_loss(predicted: Tensor, target: Tensor, deviation: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -163,6 +163,11 @@ def test_a_truncated_span_is_an_error(model: AnyGenModel):
 
 def test_nothing_to_learn_is_zero_not_nan():
     assert text_loss(torch.randn(1, 4, 9), torch.full((1, 4), -100)) == 0
+    logits, labels = torch.randn(2, 4, 9), torch.tensor([[-100, 3, 1, -100], [-100, -100, -100, 5]])
+    torch.testing.assert_close(text_loss(logits, labels, torch.full((2, 4), 0.3)), text_loss(logits, labels))
+    first_is_left_out = torch.tensor([[1.0, 0, 0, 1], [1, 1, 1, 2]])
+    alone = text_loss(logits, labels, first_is_left_out)
+    torch.testing.assert_close(alone, text_loss(logits[1:], labels[1:]))
     empty = torch.zeros(0, 8, 16, requires_grad=True)
     assert condition_loss(empty, torch.zeros(0, 8, 16), torch.ones(8, 16)) == 0
 

@@ -19,9 +19,10 @@ from anygen.playground.slips import slipped
 from anygen.playground.storyboard import storyboard
 from anygen.projectors import BorrowedProjector, ResamplerProjector
 from anygen.signals import MEDIA
-from anygen.template import Rendered, encode
+from anygen.template import IGNORE, Rendered, encode
 from anygen.training import quantized
 from anygen.training.folder import FolderChats
+from anygen.training.llm import answer_weights
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
@@ -95,8 +96,8 @@ class AlignmentStage(nn.Module):
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
     With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
     With `checkpointing` the LLM keeps no activations of its blocks, and computes them again for the gradients.
-    A share `slips` of what users say is typed carelessly. With `data`, the chats of a data set take the playground's
-    place, as they are.
+    A share `slips` of what users say is typed carelessly, and answers are weighed as the language model's own training
+    does (`llm.answer_weights`). With `data`, the chats of a data set take the playground's place, as they are.
     """
 
     def __init__(
@@ -222,6 +223,7 @@ class AlignmentStage(nn.Module):
             conditions=conditions,
             condition_weights={m: w for m, w in weights.items() if w.shape[1] == conditions[m].shape[1]},
             return_conditions=True,
+            label_weights=answer_weights((batch["labels"] != IGNORE).float()) if self.data is None else None,
         )
         if self.names_weight and self.data is None:
             for modality in (m for m in self.model.reads if lies_on_patches(self.model.input_projectors[m])):
