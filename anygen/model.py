@@ -442,9 +442,8 @@ def text_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> 
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
         return total / (labels != IGNORE).sum().clamp_min(1)
     weight = weights[:, 1:].flatten() * (labels != IGNORE)
-    return (
-        weight * F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-    ).sum() / weight.sum().clamp_min(1e-6)
+    each = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+    return (weight * each).sum() / weight.sum().clamp_min(1e-6)
 
 
 def condition_loss(predicted: Tensor, target: Tensor, deviation: Tensor, weight: Tensor | None = None) -> Tensor:
