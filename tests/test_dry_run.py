@@ -12,10 +12,10 @@ from anygen.error import RequestError
 from anygen.model import AnyGenModel
 from anygen.training import train
 from anygen.training.alignment import STAGE_1, STAGE_2, STAGE_3, AlignmentStage
+from anygen.training.assembly import anew
 from anygen.training.dry import Held, dry_run
 from anygen.training.loop import FitOptions, optimizer_for
 from anygen.training.recipe import TRAINED, recipe_for
-from anygen.training.run import anew
 
 MIXTURES = {"stage1": STAGE_1, "stage2": STAGE_2, "stage3": STAGE_3}
 

@@ -17,11 +17,12 @@ from anygen.playground.hearing import parse_sound, sound_caption
 from anygen.playground.mixer import Mixer
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.template import IGNORE
+from anygen.training.assembly import TELLING
 from anygen.training.audio_encoder import SCORE, score_loss, score_right, scored
 from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
 from anygen.training.image_encoder import ImageEncoderStage
 from anygen.training.recipe import recipe_for
-from anygen.training.run import TELLING, Run
+from anygen.training.run import Run
 from anygen.training.sense import Hearing
 from anygen.training.telling import Telling
 from anygen.training.tokenizer import train_tokenizer

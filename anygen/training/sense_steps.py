@@ -18,6 +18,7 @@ from anygen.error import RequestError
 from anygen.signals import SENSED, SignalTokens
 
 if TYPE_CHECKING:
+    from anygen.training.assembly import Assembly
     from anygen.training.run import Run
 
 LIKE = {"depth": "image", "thermal": "image", "imu": "video"}
@@ -37,7 +38,7 @@ class Teachers(NamedTuple):
     lender: Any
 
 
-def teachers(run: Run) -> Teachers:
+def teachers(run: Assembly) -> Teachers:
     """Encoders, tokenizer, the language model's embeddings and the projector of pictures: the start's, or the run's."""
     from anygen.encoders.image import ImageEncoder
     from anygen.encoders.text import TextEncoder
@@ -88,9 +89,9 @@ def resampler(encoder: Any, width: int) -> Any:
     return ResamplerProjector(ResamplerConfig(**sizes, queries=QUERIES, width=64, heads=4, layers=2))
 
 
-def into(run: Run, sense: str, encoder: Any, lender: Any, width: int) -> Any:
+def into(run: Assembly, sense: str, encoder: Any, lender: Any, width: int) -> Any:
     """A sense's input projector, as it told captions while the encoder was trained."""
-    from anygen.training.run import TELLING
+    from anygen.training.assembly import TELLING
 
     projector = resampler(encoder, width) if sense == "imu" else borrowed(lender)
     told = run.folder(f"{sense}-encoder") / TELLING
@@ -107,8 +108,8 @@ def train_sense(run: Run, folder: Path, sense: str) -> bool:
 def train_relief(run: Run, folder: Path, sense: str) -> bool:
     """Trains the depth or the thermal encoder, and its projector beside it; True when it is done."""
     from anygen.encoders.relief import ReliefTowerConfig
+    from anygen.training.assembly import TELLING
     from anygen.training.relief_encoder import ReliefEncoderStage
-    from anygen.training.run import TELLING
 
     known = teachers(run)
     config = ReliefTowerConfig(width=known.image.width, joint=known.image.config.joint)
@@ -133,8 +134,8 @@ def train_relief(run: Run, folder: Path, sense: str) -> bool:
 def train_imu(run: Run, folder: Path) -> bool:
     """Trains the IMU encoder, and its projector beside it; True when it is done."""
     from anygen.encoders.imu import ImuEncoder, ImuTowerConfig
+    from anygen.training.assembly import TELLING
     from anygen.training.imu_encoder import ImuEncoderStage
-    from anygen.training.run import TELLING
 
     known = teachers(run)
     if known.video is None:
@@ -149,7 +150,7 @@ def train_imu(run: Run, folder: Path) -> bool:
     return True
 
 
-def equip(model: Any, run: Run, senses: Sequence[str]) -> Any:
+def equip(model: Any, run: Assembly, senses: Sequence[str]) -> Any:
     """The model with these senses from the run's finished steps. What it had stays as it was, to the bit.
 
     Each sense gets brackets of its own behind all other tokens; they begin as those of what it is like, so that the
@@ -157,7 +158,7 @@ def equip(model: Any, run: Run, senses: Sequence[str]) -> Any:
     """
     from anygen.encoders import open_encoder
     from anygen.model import AnyGenModel
-    from anygen.training.run import PARTS
+    from anygen.training.assembly import PARTS
 
     missing = [sense for sense in senses if sense not in model.encoders]
     if not missing:

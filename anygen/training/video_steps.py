@@ -15,7 +15,7 @@ def train_encoder(run: Run, folder: Path) -> bool:
     """Trains what the video encoder adds to the image encoder, and its projector beside it; True when it is done."""
     from anygen.encoders.image import ImageEncoder
     from anygen.encoders.video import VideoTowerConfig
-    from anygen.training.run import TELLING
+    from anygen.training.assembly import TELLING
     from anygen.training.video_encoder import VideoEncoderStage
 
     image = ImageEncoder.from_pretrained(run.need("image-encoder") / "part")
