@@ -78,7 +78,7 @@ WHICH_WAY = (
     "Where does the {x} go?",
     "In which direction does it move?",
     "Which way does it move?",
-    "To which side or where does the {x} go?",
+    "Say where the {x} goes.",
     "What is the direction of the {x}?",
     "Tell me which way it goes.",
 )

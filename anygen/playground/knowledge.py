@@ -167,9 +167,9 @@ MORE = (
     "How many {xs} are {a} and {b} more?",
     "When there are {a} and {b} come, how many {xs} are there?",
     "Take {a} and add {b}. How many {xs} are there?",
-    "There are {a}, and then {b} come. How many {xs} are there?",
+    "We see {a}, and then {b} come. How many {xs} are there?",
     "When {b} join {a}, how many {xs} are there?",
-    "There are {a}. If {b} more come, how many {xs} is that?",
+    "We see {a}. If {b} more come, how many {xs} is that?",
 )
 FEWER = (
     "I have {a} and {b} go away. How many {xs} are left?",
