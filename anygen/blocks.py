@@ -48,7 +48,7 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head attention of `x` to `context`."""
+    """Multi-head attention of `x` to `context`, where `mask` [batch, 1, tokens, tokens of the context] is true."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [batch, heads, tokens, width / heads]
         key, value = self.key_value(context).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(query, key, value)
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(y.transpose(1, 2).flatten(2))

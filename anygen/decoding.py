@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from anygen import bridging
 from anygen.model import AnyGenModel, positions
 from anygen.signals import Grammar, State
 from anygen.template import encode
@@ -41,6 +42,15 @@ class Session:
         with model.at("text"):
             return model.embed(torch.tensor([ids], device=model.device), media)[0]
 
+    def memory(self, model: AnyGenModel) -> dict[str, tuple[list[int], Tensor]]:
+        """Where media stand whose features the LLM's blocks look at, and these features [media, tokens, width]."""
+        found = {}
+        for modality in bridging.gated(model.input_projectors):
+            placeholder = model.vocabulary.spans[modality].placeholder
+            if places := [place for place, token in enumerate(self.ids) if token == placeholder]:
+                found[modality] = (places, torch.stack([made[1:] for kind, made in self.media if kind == modality]))
+        return found
+
 
 @dataclass(slots=True)
 class Row:
@@ -54,6 +64,7 @@ class Row:
     state: State = field(default_factory=State)
     ids: list[int] = field(default_factory=list)
     span: str | None = None  # the modality whose whole span is pending
+    memory: Mapping[str, tuple[Sequence[int], Tensor]] = field(default_factory=dict)  # as `Session.memory` has it
     last: Tensor | None = None  # the state [width] at the last token that was run, where conditions need it
     finished: bool = False
 
@@ -86,6 +97,7 @@ class Decoding:
         self.cache = DynamicCache(config=model.llm.config) if cache is None else cache
         past = int(self.cache.get_seq_length())
         self.mask = torch.ones(len(self.rows), past, dtype=torch.long, device=self.rows[0].pending.device)
+        self.held = bridging.stacked([row.memory for row in self.rows], self.mask.device)
 
     @torch.no_grad()
     def step(self) -> list[Move | None]:
@@ -107,15 +119,17 @@ class Decoding:
                 embeddings[index, -len(row.pending) :] = row.pending
                 mask[index, -len(row.pending) :] = 1
         self.mask = torch.cat([self.mask, mask], dim=1)
-        out = self.model.llm(
-            inputs_embeds=embeddings,
-            attention_mask=self.mask,
-            position_ids=positions(self.mask)[:, -longest:],
-            past_key_values=self.cache,
-            use_cache=True,
-            output_hidden_states=self.model.vocabulary.lags or any(row.span for row in self.rows),
-            logits_to_keep=1,
-        )
+        places = positions(self.mask)[:, -longest:]
+        with bridging.seeing({modality: held.sight(places) for modality, held in self.held.items()}):
+            out = self.model.llm(
+                inputs_embeds=embeddings,
+                attention_mask=self.mask,
+                position_ids=places,
+                past_key_values=self.cache,
+                use_cache=True,
+                output_hidden_states=self.model.vocabulary.lags or any(row.span for row in self.rows),
+                logits_to_keep=1,
+            )
         logits = out.logits[:, -1].float().cpu()
         return (embeddings if out.hidden_states is None else out.hidden_states[-1]), logits
 

@@ -237,6 +237,7 @@ class Engine:
             held=len(session.ids),
             limit=options.max_new_tokens,
             pending=session.pending(self.model),
+            memory=session.memory(self.model),
         )
 
     # --- one answer

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from anygen import dialect, quantization
+from anygen import bridging, dialect, quantization
 from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
@@ -71,6 +71,7 @@ class AnyGenModel(nn.Module):
 
     def _check(self) -> None:
         lend(self.input_projectors)
+        bridging.attach(self.llm, self.input_projectors)
         width = self.llm.get_input_embeddings().embedding_dim
         for modality, projector in self.input_projectors.items():
             if modality not in self.encoders:
@@ -134,7 +135,7 @@ class AnyGenModel(nn.Module):
         if stage == "read":
             return [self.encoders, self.input_projectors]
         if stage == "text":
-            return [self.llm]
+            return [self.llm, *bridging.gated(self.input_projectors).values()]
         with OPENING:
             return [self.output_projectors, self._open(stage)]
 
@@ -210,12 +211,21 @@ class AnyGenModel(nn.Module):
         for modality, span in self.vocabulary.spans.items():
             places = input_ids == span.placeholder
             given = (media or {}).get(modality)
+            given = None if given is None else bridging.shown(self.input_projectors[modality], given)
             count, needed = 0 if given is None else given.shape[0] * given.shape[1], int(places.sum())
             if count != needed:
                 raise ModelError(f"{needed} placeholders for {modality}, but {count} embeddings were given for them")
             if given is not None:
                 embeddings = embeddings.masked_scatter(places.unsqueeze(-1), given.to(embeddings))
         return embeddings
+
+    def sights(
+        self, input_ids: Tensor, media: Mapping[str, Tensor], attention_mask: Tensor | None = None
+    ) -> dict[str, bridging.Sight]:
+        """What the LLM's blocks see of the same, where a projector's features do not stand in the prompt."""
+        at = positions(torch.ones_like(input_ids) if attention_mask is None else attention_mask)
+        found = bridging.held(self.input_projectors, input_ids, at, media, self.vocabulary.spans)
+        return {modality: held.sight(at) for modality, held in found.items()}
 
     # --- the way out
 
@@ -270,14 +280,15 @@ class AnyGenModel(nn.Module):
         """
         projected = {modality: self.project(modality, features) for modality, features in (media or {}).items()}
         wanted = set(conditions or {}) | (set(self.output_projectors) if return_conditions else set())
-        out = self.llm(
-            inputs_embeds=self.embed(input_ids, projected),
-            attention_mask=attention_mask,
-            position_ids=None if attention_mask is None else positions(attention_mask),
-            use_cache=False,
-            output_hidden_states=bool(wanted),
-            **({} if labels is not None else {"logits_to_keep": 1}),
-        )
+        with bridging.seeing(self.sights(input_ids, projected, attention_mask)):
+            out = self.llm(
+                inputs_embeds=self.embed(input_ids, projected),
+                attention_mask=attention_mask,
+                position_ids=None if attention_mask is None else positions(attention_mask),
+                use_cache=False,
+                output_hidden_states=bool(wanted),
+                **({} if labels is not None else {"logits_to_keep": 1}),
+            )
         losses: dict[str, Tensor] = {}
         if labels is not None:
             losses["text"] = text_loss(out.logits, labels, label_weights)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anygen.blocks import Block, divides, positive
+from anygen.bridging import GatedProjector
 from anygen.error import ModelError
 from anygen.grouping import GroupingProjector
 from anygen.weights import fill
@@ -187,8 +188,8 @@ def lend(projectors: Any) -> None:
     for modality, projector in projectors.items():
         if isinstance(projector, BorrowedProjector):
             lender = projector.config.lender
-            if lender not in projectors or isinstance(projectors[lender], BorrowedProjector):
-                raise ModelError(f"input projector {modality} borrows that of {lender}, which has none of its own")
+            if lender not in projectors or isinstance(projectors[lender], BorrowedProjector | GatedProjector):
+                raise ModelError(f"input projector {modality} borrows that of {lender}, which has none to lend")
             projector.borrow(projectors[lender])
 
 
@@ -434,6 +435,7 @@ INPUT_PROJECTORS: dict[str, type] = {
     "resampler": ResamplerProjector,
     "borrowed": BorrowedProjector,
     "grouping": GroupingProjector,
+    "gated": GatedProjector,
 }
 OUTPUT_PROJECTORS: dict[str, type] = {
     "linear": LinearOutput,

@@ -77,7 +77,7 @@ def test_the_paper_at_full_size(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_command_shows_the_table(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "nano-night", "--dry-run", "--set", f"start={tiny}"]) == 0
     said = capsys.readouterr().out
-    assert "stage2: 4000 steps of 40 chats per process, rate 0.002" in said and said.count("output_projectors") == 3
+    assert "stage2: 2500 steps of 40 chats per process, rate 0.002" in said and said.count("output_projectors") == 3
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_who_borrows_reads_as_the_lender_until_trained() -> None:
     lend(nn.ModuleDict({"depth": projector, "image": lender}))
     torch.testing.assert_close(projector(features), lender(features))
     assert {name for name, _ in projector.named_parameters()} == {"inward.weight", "inward.bias"}
-    with pytest.raises(ModelError, match="depth borrows that of image, which has none of its own"):
+    with pytest.raises(ModelError, match="depth borrows that of image, which has none to lend"):
         lend({"depth": projector})
     with pytest.raises(ModelError, match=r"the projector of image is \[16, 6, 4, 10\], who borrows it has"):
         BorrowedProjector(BorrowedConfig(lender="image", tokens_in=16, width_in=6, tokens=5, width_out=10)).borrow(

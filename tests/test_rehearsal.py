@@ -17,7 +17,7 @@ SIZES = (
     "side=32 vae_channels=8,8,8 vae_latents=4 unet_channels=16,16 text_width=16 text_depth=1 sketch_steps=1 "
     "audio_vae_channels=8,8,8,8 audio_vae_latents=4 audio_unet_channels=16,16 audio_condition=16 "
     "vocoder_width=16 vocoder_depth=1 audio_depth=1 encoder_width=16 encoder_depth=1 llm_width=24 llm_depth=1 "
-    "llm_heads=2 llm_inner=32 vocabulary=640 projector_width=16 rank=2 pool=32"
+    "llm_heads=2 llm_inner=32 vocabulary=640 projector_width=16 rank=2 pool=32 media=image,audio"
 )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from anygen.playground import sound_edit, sound_question
+from anygen.playground import film_dialogue, sound_dialogue, sound_edit, sound_question
 from anygen.playground.chat import Chat, clips_of, scenes_of
 from anygen.playground.clip import (
     DIRECTIONS,
@@ -41,6 +41,7 @@ from anygen.playground.mixer import Mixer
 from anygen.playground.reading import answer_right, unheard_right
 from anygen.playground.sound import CLIP, EVENT, INDEX, PITCHES, RATE, SOUNDS, TAIL, VARIANTS, event, events, sound_of
 from anygen.playground.things import thing
+from anygen.playground.word import split_part
 
 SPLITS = ("train", "heldout")
 HEARD = tuple(task for task in TASKS if task not in tasks(("image",)))
@@ -407,6 +408,16 @@ def test_every_question_is_asked_with_words_of_its_split(kind: str) -> None:
                 asked[split].add(ask)
                 assert answer == ways[0]
     assert not asked["train"] & asked["heldout"]
+
+
+def test_a_held_out_request_to_tell_a_sound_is_no_training_request_for_anything_else() -> None:
+    held = set(split_part(sound_question.DESCRIBE, "heldout"))
+    others = [
+        *(request.format(how="") for request in sound_dialogue.SOUND_SEEN),
+        *(request.format(where="") for request in sound_dialogue.DRAW_HEARD),
+        *film_dialogue.SOUND_OF,
+    ]
+    assert held and held.isdisjoint(others)
 
 
 def test_an_unknown_sound_is_declined_by_name() -> None:

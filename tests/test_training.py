@@ -220,6 +220,21 @@ def test_settings_change_a_recipe() -> None:
     assert recipe_for("nano", ["aligned=false"]).aligned is False
 
 
+def test_from_nothing_a_recipe_trains_everything_and_from_a_start_only_what_is_asked(tmp_path: Path) -> None:
+    whole = Run(recipe_for("nano"), tmp_path)
+    assert set(whole.steps) == {"tokenizer", "model", *recipe_for("nano").fits}
+    begun = Run(recipe_for("nano", ["start=nano"]), tmp_path)
+    assert list(begun.steps) == ["stage1", "stage2", "stage3", "model"]
+    assert recipe_for("nano", ["media=image,depth"]).media == ("image", "depth")
+
+
+def test_a_gpu_that_is_there_for_an_hour_is_enough() -> None:
+    """By the clock: no step takes more than ten minutes of training, and all together fewer than sixty."""
+    budgets = [fit.budget for fit in recipe_for("nano").fits.values()]
+    assert all(0 < budget <= 10 for budget in budgets) and sum(budgets) < 60
+    assert not any(fit.budget for fit in recipe_for("nano-night").fits.values())  # its numbers depend on no clock
+
+
 @pytest.mark.parametrize(
     ("name", "setting", "message"),
     [

@@ -5,7 +5,8 @@ python tools/ablate_projectors.py --steps 20 --pool 64    # whether it runs
 python tools/ablate_projectors.py --kinds linear resampler --page FILE
 
 Each begins anew and learns stage 1's telling (`anygen.training.features`) on the frozen encoder and language model: the
-same pictures in the same batches, encoded once. Milliseconds are medians of one picture at a time, of
+same pictures in the same batches, encoded once. Feature-level bridging says no tokens: it learns from the language
+model's answers, and is asked for them. Milliseconds are medians of one picture at a time, of
 CPU time, so that what else the machine does counts for little.
 """
 
@@ -16,6 +17,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,14 +25,17 @@ import torch
 from release import NANO, ROOT, put
 from torch import Tensor, nn
 
-from anygen.blocks import Attention
+from anygen.bridging import GatedConfig, GatedProjector, Sight, seeing, shown
 from anygen.evaluation.metrics import wilson
 from anygen.model import AnyGenModel
 from anygen.playground.reading import mentions
+from anygen.playground.word import sentence
 from anygen.projectors import INPUT_PROJECTORS, build
 from anygen.template import encode
+from anygen.training.alignment import greedy
 from anygen.training.features import FeaturesStage, Told
-from anygen.training.loop import FitOptions, fit
+from anygen.training.loop import Batch, FitOptions, fit
+from anygen.training.packing import pack
 from anygen.training.sense import SENSES
 
 PAGE = ROOT / "docs" / "projectors.md"
@@ -49,20 +54,47 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-class Bridge(nn.Module):
-    """Flamingo's gated cross-attention before a block of the language model (arXiv 2204.14198, section 3.1.2)."""
+GATED = "gated"
+NAMES = {kind: name for kind, (name, _) in KINDS.items()}
+NAMES[GATED] = "feature-level: gated cross-attention before every block (Flamingo), learns from answers"
+ASK = "What is in this picture?"
 
-    def __init__(self, width: int, heads: int, width_in: int) -> None:
+
+class Captions(nn.Module):
+    """Feature-level bridging says captions with the frozen language model: cross-entropy of its answers."""
+
+    short = True
+
+    def __init__(self, model: AnyGenModel, pool: "Seen") -> None:
         super().__init__()
-        self.inward = nn.Linear(width_in, width)
-        self.norm, self.attend = nn.LayerNorm(width), Attention(width, heads)
-        self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        self.gates = nn.Parameter(torch.zeros(2))
+        self.name, self.model, self.pool = "gated", model.requires_grad_(False), pool
+        model.input_projectors.requires_grad_(True)
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        x = x + self.gates[0].tanh() * self.attend(self.norm(x), self.inward(features))
-        return x + self.gates[1].tanh() * self.mlp(self.norm_mlp(x))
+    def chat(self, number: int, *said: str) -> list[dict[str, Any]]:
+        """A chat about the picture of this number."""
+        seen = {"type": "image", "number": number}
+        turns = [{"role": "user", "content": [seen, {"type": "text", "text": ASK}]}]
+        return [*turns, *({"role": "assistant", "content": [{"type": "text", "text": text}]} for text in said)]
+
+    def prepare(self, step: int, size: int, seed: int) -> Batch:
+        rng = random.Random(f"{seed}|{step}")
+        numbers = rng.choices(range(len(self.pool.captions)), k=size)
+        chats = [self.model.render(self.chat(n, sentence(self.pool.captions[n]))) for n in numbers]
+        rows = -(-sum(len(chat.ids) for chat in chats) // 150)
+        batch, inputs, _ = pack(chats, rows, 160, self.model.vocabulary.pad)
+        return batch | {"numbers": torch.tensor([part["number"] for part in inputs])}
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        return self.model(
+            batch["ids"], labels=batch["labels"], media={"image": self.pool.features[batch["numbers"]].float()}
+        )
+
+    def told(self, held: "Seen") -> tuple[list[bool], list[bool]]:
+        """As `told` below, of greedy answers."""
+        asked = self.model.render(self.chat(0), answer=True)
+        said = [greedy(self.model, asked, {"image": one[None].float()}) for one in held.features]
+        both = list(zip(said, held.captions, strict=True))
+        return [text == sentence(c) for text, c in both], [set(mentions(text)) == set(mentions(c)) for text, c in both]
 
 
 def projector(model: AnyGenModel, kind: str, seed: int) -> nn.Module:
@@ -91,7 +123,14 @@ def costs(model: AnyGenModel, made: nn.Module) -> tuple[float, float]:
     features = torch.randn(1, encoder.tokens, encoder.width, generator=torch.Generator().manual_seed(0))
     made.eval()
     read = made(features).detach()
-    return median(lambda: made(features)), median(lambda: model.llm(inputs_embeds=read, logits_to_keep=1), 60)
+    shape = torch.ones(1, made.tokens, dtype=torch.long)
+    seen = {} if not isinstance(made, GatedProjector) else {"image": Sight(read[:, None, 1:], shape - 1)}
+
+    def reads() -> None:
+        with seeing(seen):
+            model.llm(inputs_embeds=shown(made, read), logits_to_keep=1)
+
+    return median(lambda: made(features)), median(reads, 60)
 
 
 class Seen(NamedTuple):
@@ -131,12 +170,29 @@ def told(stage: FeaturesStage, held: Seen) -> tuple[list[bool], list[bool]]:
     return whole, things
 
 
+def bridged(model: AnyGenModel, seed: int) -> AnyGenModel:
+    """The model for pictures alone, whose language model looks at their features before every block."""
+    encoder, config = model.encoders["image"], model.llm.config
+    ends = {"tokens_in": encoder.tokens, "width_in": encoder.width, "width_out": model.width}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        gated = GatedConfig(**ends, layers=config.num_hidden_layers, heads=config.num_attention_heads)
+        into = {"image": GatedProjector(gated)}
+    return AnyGenModel(model.config, model.tokenizer, deepcopy(model.llm), {"image": encoder}, into, {})
+
+
 def row(model: AnyGenModel, kind: str, pool: Seen, held: Seen, steps: int, seed: int) -> str:
     """Trains one kind and measures it."""
-    made: Any = projector(model, kind, seed)
-    model.input_projectors = nn.ModuleDict({"image": made})
-    stage = FeaturesStage(kind, model, pool=len(pool.captions), fresh=0)
-    stage.pool = {"image": Told(pool.features, stage.telling.words(pool.captions, made.tokens))}
+    stage: Any
+    if kind == GATED:
+        model = bridged(model, seed)
+        made: Any = model.input_projectors["image"]
+        stage = Captions(model, pool)
+    else:
+        made = projector(model, kind, seed)
+        model.input_projectors = nn.ModuleDict({"image": made})
+        stage = FeaturesStage(kind, model, pool=len(pool.captions), fresh=0)
+        stage.pool = {"image": Told(pool.features, stage.telling.words(pool.captions, made.tokens))}
     options = FitOptions(
         steps=steps,
         batch=48,
@@ -153,9 +209,9 @@ def row(model: AnyGenModel, kind: str, pool: Seen, held: Seen, steps: int, seed:
         fit(stage, options, Path(folder), resume=False)
     minutes = (time.process_time() - began) / 60
     stage.eval()
-    whole, things = told(stage, held)
+    whole, things = stage.told(held) if kind == GATED else told(stage, held)
     alone, read = costs(model, made)
-    cells = [KINDS[kind][0], f"{sum(p.numel() for p in made.parameters()):,}", str(made.tokens)]
+    cells = [NAMES[kind], f"{sum(p.numel() for p in made.parameters()):,}", str(made.tokens)]
     cells += [f"{alone:.2f}", f"{read:.1f}", said(whole), said(things), f"{minutes:.2f}"]
     return f"| {' | '.join(cells)} |"
 
@@ -166,25 +222,9 @@ def said(marks: list[bool]) -> str:
     return f"{sum(marks) / len(marks):.2f} ({low:.2f}-{high:.2f})"
 
 
-def bridge_row(model: AnyGenModel) -> str:
-    """What gated cross-attention in every block would cost: it says no tokens, so that stage 1 cannot train it here."""
-    config = model.llm.config
-    encoder = model.encoders["image"]
-    bridges = [
-        Bridge(config.hidden_size, config.num_attention_heads, encoder.width).eval()
-        for _ in range(config.num_hidden_layers)
-    ]
-    features = torch.randn(1, encoder.tokens, encoder.width, generator=torch.Generator().manual_seed(0))
-    token = torch.randn(1, 1, config.hidden_size, generator=torch.Generator().manual_seed(1))
-    alone = median(lambda: [bridge(token, features) for bridge in bridges])
-    count = sum(p.numel() for bridge in bridges for p in bridge.parameters())
-    name = "gated cross-attention before every block (Flamingo), for one token of text"
-    return f"| {name} | {count:,} | 0 | {alone:.2f} | | not trained | not trained | |"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=NAMES, default=list(NAMES), metavar="KIND", help=", ".join(NAMES))
     parser.add_argument("--steps", type=int, default=1000, metavar="N", help="batches of 48 (default: 1000)")
     parser.add_argument("--pool", type=int, default=4000, metavar="N", help="training pictures (default: 4000)")
     parser.add_argument("--seed", type=int, default=0, metavar="N")
@@ -200,7 +240,6 @@ def main() -> None:
     for kind in args.kinds:
         lines.append(row(model, kind, pool, held, args.steps, args.seed))
         print(lines[-1], flush=True)
-    lines.append(bridge_row(model))
     about = (
         f"{args.steps} batches of 48 from {args.pool} training pictures, seed {args.seed}; n = {HELD} "
         f"held-out pictures, 95 % intervals; torch {torch.__version__}, Python {platform.python_version()}, one thread."

@@ -15,7 +15,7 @@ DESCRIBE = (
     "Describe the sound.",
     "What can you hear?",
     "Describe what you hear.",
-    "What does this sound like?",
+    "Describe this sound for me.",
     "What is in this recording?",
     "Tell me what you hear.",
     "Write a caption for this sound.",
@@ -27,6 +27,7 @@ DESCRIBE = (
     "What is to be heard here?",
     "Listen to this.",
     "Can you describe this sound?",
+    "What does this sound like?",
 )
 WHAT = (
     "What makes this sound?",

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anygen.model import AnyGenModel
+from anygen import bridging
+from anygen.error import RequestError
+from anygen.model import AnyGenModel, positions
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
 from anygen.playground.film import settle
@@ -132,6 +134,10 @@ class AlignmentStage(nn.Module):
         model.requires_grad_(False)
         if quantize:
             quantized.quantize(model.llm, quantize)
+        if checkpointing and bridging.gated(model.input_projectors):
+            raise RequestError(
+                "activations of blocks that look at features are not computed again: checkpointing=false"
+            )
         if checkpointing:
             llm = model.llm  # transformers 5 has two names for it, and warns of the first where it has the second
             enable = getattr(llm, "activation_checkpointing_enable", None) or llm.gradient_checkpointing_enable
@@ -297,7 +303,7 @@ class AlignmentStage(nn.Module):
 
 def lies_on_patches(projector: nn.Module) -> bool:
     """Whether the projector's tokens are places of a medium; those of queries are words of its caption."""
-    return not isinstance(projector, ResamplerProjector | BorrowedProjector)
+    return not isinstance(projector, ResamplerProjector | BorrowedProjector | bridging.GatedProjector)
 
 
 def padding_weights(mask: Tensor) -> Tensor:
@@ -336,11 +342,14 @@ def answer(model: AnyGenModel, chat: Chat, senses: Mapping[str, Sense], tokens: 
 def greedy(model: AnyGenModel, asked: Rendered, features: Mapping[str, Tensor], tokens: int = 48) -> str:
     """What the model says, up to the first signal token; `features` [n, tokens, width] are those of the media asked."""
     ids = torch.tensor([asked.ids], device=model.device)
-    inputs = model.embed(ids, {modality: model.project(modality, given) for modality, given in features.items()})
+    projected = {modality: model.project(modality, given) for modality, given in features.items()}
+    inputs, at = model.embed(ids, projected), positions(torch.ones_like(ids))
+    seen = bridging.held(model.input_projectors, ids, at, projected, model.vocabulary.spans)
     cache, said = None, list[int]()
     for _ in range(tokens):
-        out = model.llm(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache = out.past_key_values
+        with bridging.seeing({modality: held.sight(at) for modality, held in seen.items()}):
+            out = model.llm(inputs_embeds=inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache, at = out.past_key_values, at[:, -1:] + 1
         best = int(out.logits[0, -1].argmax())
         if not model.vocabulary.text[best]:
             break

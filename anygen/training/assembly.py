@@ -6,6 +6,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from anygen.bridging import GatedConfig, GatedProjector
 from anygen.signals import SENSED
 from anygen.training.recipe import Recipe
 from anygen.training.steps import Steps
@@ -122,7 +123,7 @@ class Assembly(Steps):
 
     def _generator_at(self, modality: str) -> Path:
         """Where a trained generator is: that of pictures beside that of films, where the two have learnt together."""
-        if modality == "image" and "video" in self.recipe.media:
+        if modality == "image" and "video" in self.made:
             together = self.need("video-generator") / "image"
             if together.exists():
                 return together
@@ -136,6 +137,9 @@ class Assembly(Steps):
         from anygen.projectors import MlpConfig, MlpProjector
 
         width = self.recipe.llm_width
+        if self.recipe.bridged:
+            ends = {"tokens_in": encoder.tokens, "width_in": encoder.width, "width_out": width}
+            return GatedProjector(GatedConfig(**ends, layers=self.recipe.llm_depth, heads=self.recipe.llm_heads))
         if self.recipe.pool:
             resampler = self._resampler(modality, encoder.tokens, encoder.width)
             told = self.folder(f"{modality}-encoder") / TELLING

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from anygen.bridging import gated
 from anygen.error import RequestError
 from anygen.model import AnyGenModel
 from anygen.training.loop import Batch
@@ -42,6 +43,8 @@ class FeaturesStage(nn.Module):
         super().__init__()
         if fresh > pool:
             raise RequestError(f"a pool of {pool} media cannot take {fresh} new ones in every step")
+        if other := gated(model.input_projectors):
+            raise RequestError(f"what is seen by the LLM's blocks tells no captions ({', '.join(other)}): use pool=0")
         self.name, self.model, self.pool_size, self.fresh = name, model, pool, fresh
         self.senses = {modality: SENSES[modality](model, False) for modality in model.input_projectors}
         self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)

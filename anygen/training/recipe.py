@@ -18,7 +18,7 @@ class Recipe:
     """
 
     name: str
-    media: tuple[str, ...] = ("image", "audio")  # what the model reads and writes beside text
+    media: tuple[str, ...] = ()  # what the model reads and writes beside text; (): all there is, or what `start` has
     side: int  # pixels of a generated picture
     vae_channels: tuple[int, ...]
     vae_latents: int
@@ -67,6 +67,7 @@ class Recipe:
     lora_dropout: float = 0.0
     lora_matrices: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     anew: bool = False  # projectors of `start` begin anew
+    bridged: bool = False  # the LLM's blocks look at features (gated cross-attention); one token stands for a medium
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
     pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
     fresh: int = 16  # media that are new in stage 1's pool in every step
@@ -83,22 +84,22 @@ class Recipe:
 
 
 _NIGHT = {
-    "llm": FitOptions(steps=9000, batch=12, rate=3e-3, ema=0.998, weight_decay=0.05),
-    "image-encoder": FitOptions(steps=9000, batch=48, rate=1.4e-3, ema=0.998, weight_decay=0.05),
-    "image-vae": FitOptions(steps=40000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
-    "image-generator": FitOptions(steps=40000, batch=32, rate=8e-4, ema=0.999, save_every=1000, sample_every=4000),
-    "audio-encoder": FitOptions(steps=3000, batch=32, rate=1.4e-3, ema=0.998, weight_decay=0.05),
-    "audio-vae": FitOptions(steps=10000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
-    "audio-vocoder": FitOptions(steps=10000, batch=8, rate=1e-3, ema=0.999, clip=5.0),
-    "audio-generator": FitOptions(steps=15000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
-    "video-encoder": FitOptions(steps=4000, batch=16, rate=1.2e-3, ema=0.998, weight_decay=0.05),
-    "video-generator": FitOptions(steps=12000, batch=8, rate=8e-4, ema=0.999, save_every=250, sample_every=2000),
-    "depth-encoder": FitOptions(steps=6000, batch=32, rate=2e-3, ema=0.998, weight_decay=0.05),
-    "thermal-encoder": FitOptions(steps=6000, batch=32, rate=2e-3, ema=0.998, weight_decay=0.05),
-    "imu-encoder": FitOptions(steps=1500, batch=32, rate=1.2e-3, ema=0.998, weight_decay=0.05),
-    "stage1": FitOptions(steps=6000, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
-    "stage2": FitOptions(steps=4000, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
-    "stage3": FitOptions(steps=6000, batch=8, rate=1e-3, ema=0.998, warmup=100),
+    "llm": FitOptions(steps=7000, batch=12, rate=3e-3, ema=0.998, weight_decay=0.05),
+    "image-encoder": FitOptions(steps=6000, batch=48, rate=1.4e-3, ema=0.998, weight_decay=0.05),
+    "image-vae": FitOptions(steps=10000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
+    "image-generator": FitOptions(steps=9000, batch=32, rate=8e-4, ema=0.999, save_every=1000, sample_every=4000),
+    "audio-encoder": FitOptions(steps=2500, batch=32, rate=1.4e-3, ema=0.998, weight_decay=0.05),
+    "audio-vae": FitOptions(steps=3000, batch=8, rate=1.5e-3, ema=0.999, warmup=300),
+    "audio-vocoder": FitOptions(steps=5000, batch=8, rate=1e-3, ema=0.999, clip=5.0),
+    "audio-generator": FitOptions(steps=6000, batch=32, rate=8e-4, ema=0.999, sample_every=3000),
+    "video-encoder": FitOptions(steps=2000, batch=16, rate=1.2e-3, ema=0.998, weight_decay=0.05),
+    "video-generator": FitOptions(steps=4000, batch=4, rate=6e-4, ema=0.999, save_every=250, sample_every=2000),
+    "depth-encoder": FitOptions(steps=2500, batch=32, rate=2e-3, ema=0.998, weight_decay=0.05),
+    "thermal-encoder": FitOptions(steps=2500, batch=32, rate=2e-3, ema=0.998, weight_decay=0.05),
+    "imu-encoder": FitOptions(steps=1000, batch=32, rate=1.2e-3, ema=0.998, weight_decay=0.05),
+    "stage1": FitOptions(steps=2500, batch=48, rate=1e-3, warmup=100, decay_share=0.5),
+    "stage2": FitOptions(steps=2500, batch=40, rate=2e-3, warmup=100, decay_share=0.5),
+    "stage3": FitOptions(steps=3000, batch=8, rate=1e-3, ema=0.998, warmup=100),
 }
 
 _GPU = {
@@ -173,6 +174,26 @@ _GPU = {
     "stage3": FitOptions(steps=10000, batch=48, rate=6e-4, ema=0.999, workers=12, log_every=200, sample_every=5000),
 }
 
+_MINUTES = {
+    "llm": 4.0,
+    "image-encoder": 5.0,
+    "image-vae": 4.0,
+    "image-generator": 9.0,
+    "audio-encoder": 3.0,
+    "audio-vae": 2.0,
+    "audio-vocoder": 3.0,
+    "audio-generator": 6.0,
+    "video-encoder": 2.0,
+    "video-generator": 7.0,
+    "depth-encoder": 1.5,
+    "thermal-encoder": 1.5,
+    "imu-encoder": 0.5,
+    "stage1": 2.5,
+    "stage2": 1.5,
+    "stage3": 3.5,
+}
+"""What each step has of an hour of a GPU; its schedule ends then, if not after its batches."""
+
 _PAPER = {  # NExT-GPT's table 7; steps are an epoch of what its authors say they trained on, on 3, 3 and 4 cards
     "stage1": FitOptions(steps=741, batch=18, rate=4e-4, warmup=74, decay_share=0.9, weight_decay=1e-3, beta2=0.95),
     "stage2": FitOptions(steps=7500, batch=8, rate=4e-4, warmup=750, decay_share=0.9, weight_decay=1e-3, beta2=0.95),
@@ -211,7 +232,8 @@ RECIPES = {
         vae_channels=(32, 64, 96, 128),
         vae_latents=8,
         unet_channels=(128, 160, 192),
-        fits=_GPU,
+        motion_pictures=128,
+        fits={step: dataclasses.replace(fit, budget=_MINUTES[step]) for step, fit in _GPU.items()},
     ),
     "nano-night": Recipe(
         name="nano-night",
@@ -219,6 +241,9 @@ RECIPES = {
         vae_channels=(16, 32, 64, 128),
         vae_latents=12,
         unet_channels=(128, 192),
+        motion_seen=4,
+        motion_whole=0.08,
+        motion_pictures=18,
         fits=_NIGHT,
     ),
     "nextgpt-paper": _NEXTGPT,
@@ -274,7 +299,7 @@ def _changed(target: Any, key: str, value: str) -> Any:
     now = getattr(target, key)
     try:
         if isinstance(now, tuple):
-            new: Any = tuple(type(now[0])(part) for part in value.split(","))
+            new: Any = tuple((type(now[0]) if now else str)(part) for part in value.split(","))
         elif isinstance(now, bool):
             new = {"true": True, "false": False}[value]
         elif now is None or isinstance(now, float):

@@ -41,9 +41,13 @@ class Run(Assembly):
             "stage3": self._stage3,
             "model": self._model,
         }
-        self.made = [modality for modality in recipe.media if modality in MEDIA]
-        self.senses = [modality for modality in recipe.media if modality in SENSED]
-        left_out = {*MEDIA, *SENSED} - set(recipe.media)
+        media = recipe.media or (MEDIA if recipe.start else (*MEDIA, *SENSED))
+        self.made = [modality for modality in media if modality in MEDIA]
+        self.senses = [modality for modality in media if modality in SENSED]
+        if recipe.bridged and self.senses:
+            few = ",".join(self.made)
+            raise RequestError(f"with bridged=true {', '.join(self.senses)} cannot borrow of pictures: media={few}")
+        left_out = {*MEDIA, *SENSED} - set(media)
         self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
         if recipe.start:
             kept = ("stage", "model", *self.senses)
@@ -58,7 +62,7 @@ class Run(Assembly):
     def _tokenizer(self, folder: Path) -> bool:
         from anygen.training.tokenizer import corpus, train_tokenizer
 
-        train_tokenizer(self.recipe.vocabulary, corpus(media=self.recipe.media)).save_pretrained(folder)
+        train_tokenizer(self.recipe.vocabulary, corpus(media=self.made)).save_pretrained(folder)
         return True
 
     def _llm(self, folder: Path) -> bool:
@@ -66,7 +70,7 @@ class Run(Assembly):
 
         r = self.recipe
         sizes = LLMSizes(width=r.llm_width, depth=r.llm_depth, heads=r.llm_heads, inner=r.llm_inner)
-        stage = LLMStage(self.tokenizer(), sizes, media=r.media)
+        stage = LLMStage(self.tokenizer(), sizes, media=self.made)
         if not self._fit(stage, folder, "llm"):
             return False
         stage.llm.save_pretrained(folder / "part")
@@ -259,7 +263,8 @@ class Run(Assembly):
 
     def _cached(self) -> bool:
         """Whether stages 1 and 2 learn from what the frozen parts made once of the playground."""
-        return bool(self.recipe.pool) and not self.recipe.data and not self.recipe.start
+        r = self.recipe
+        return bool(r.pool) and not r.data and not r.start and not r.bridged
 
     def _fit_model(self, folder: Path, step: str, stage: Any) -> bool:
         """Fit a stage that trains parts of its `model`, and save that."""
