@@ -2,6 +2,7 @@
 
 import json
 import random
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,17 @@ def test_sheet_sizes() -> None:
         sheet(images, ["a"])
     strips = [np.full((20, 160, 3), 200, np.uint8)] * 3
     assert sheet(strips, columns=1, side=160).size == (6 + 160 + 6 + 6, 6 + 3 * (20 + 6 + 6))
+
+
+def test_curves_are_drawn_of_what_a_step_has_logged(tmp_path: Path) -> None:
+    tool = runpy.run_path(str(Path(__file__).parent.parent / "tools" / "draw_curves.py"))
+    rows = [{"step": step, "rate": 1.0, "per_second": 2.0, "text": 2.0 / step, "_right": 0.5} for step in (50, 100)]
+    rows.insert(1, {"step": 50, "right_draw": 0.5})  # figures of a sample
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert tool["losses"](tmp_path) == {"text": [(50, pytest.approx(0.04)), (100, pytest.approx(0.02))]}
+    assert tool["smooth"]([(n, 3.0) for n in range(1000)])[0] == (9, pytest.approx(3.0))
+    picture = tool["sheet"]([tmp_path] * 4)
+    assert picture.size == (3 * tool["WIDE"], 2 * tool["HIGH"])
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="fewer than two rows"):
+        tool["panel"](tmp_path)

@@ -285,9 +285,11 @@ def draw_matrix(figures: dict[str, Any], file: Path) -> None:
 
 
 def _picture(medium: Any) -> np.ndarray:
-    """A picture as it is, a sound's spectrogram, four frames of a film: uint8 [64, width, 3]."""
+    """A picture or a map as it is, a sound's spectrogram, a motion's curves, four frames of a film: [64, width, 3]."""
     if medium.type == "video":
         return np.concatenate([medium.frames[len(medium.frames) * i // 4] for i in range(4)], 1)
+    if medium.type in ("depth", "thermal"):
+        return np.array(Image.fromarray(medium.grey()).resize((64, 64)))
     return np.array(medium.pixels if medium.type == "image" else medium.plot(64, 64).pixels)
 
 
