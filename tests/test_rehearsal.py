@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 
 import anygen
+from anygen.signals import MEDIA, SENSED
 from anygen.training.loop import FitOptions
 from anygen.training.recipe import Recipe, recipe_for
 from anygen.training.rehearsal import PLAN, Overall, _estimate, clock, plan
 from anygen.training.run import Run
 
 SIZES = (
-    "side=32 vae_channels=8,8,8 vae_latents=4 unet_channels=16,16 text_width=16 text_depth=1 sketch_steps=1 "
+    "side=64 vae_channels=8,8,8 vae_latents=4 unet_channels=16,16 text_width=16 text_depth=1 sketch_steps=1 "
     "audio_vae_channels=8,8,8,8 audio_vae_latents=4 audio_unet_channels=16,16 audio_condition=16 "
     "vocoder_width=16 vocoder_depth=1 audio_depth=1 encoder_width=16 encoder_depth=1 llm_width=24 llm_depth=1 "
-    "llm_heads=2 llm_inner=32 vocabulary=640 projector_width=16 rank=2 pool=32 media=image,audio"
+    "llm_heads=2 llm_inner=32 vocabulary=640 projector_width=16 rank=2 pool=32 motion_pictures=2"
 )
 
 
@@ -45,8 +46,10 @@ def test_a_recipe_goes_from_nothing_to_a_model_that_answers(
     run.overall.close()
     said = capsys.readouterr().err
     assert "rehearsing image-generator" in said and "in all" in said and "stage3 " in said
-    reply = anygen.load(tmp_path / "model" / "nano-night").generate("Draw a dog.", to=["image", "audio"], seed=1)
-    assert [part.type for part in reply if part.type != "text"] == ["image", "audio"]
+    engine = anygen.load(tmp_path / "model" / "nano-night")
+    assert engine.reads == ("text", *MEDIA, *SENSED)
+    reply = engine.generate("Draw a dog.", to=["image", "audio", "video"], seed=1, max_new_tokens=9, steps=1)
+    assert [part.type for part in reply if part.type != "text"] == ["image", "audio", "video"]
     kept = json.loads((tmp_path / PLAN).read_text())["seconds"]
     assert plan(run.recipe, tmp_path) == kept  # it is not measured again
     assert Run(toy(), tmp_path).start(None, resume=True)  # nothing is left to do
