@@ -58,6 +58,8 @@ def panel(folder: Path) -> Image.Image:
         y = at(0, 10.0**power)[1]
         draw.line((LEFT, y, WIDE - 10, y), fill="#e4e4e4")
         draw.text((LEFT - 6, y), f"{10.0**power:g}", fill="black", font=font, anchor="rm")
+    for value, anchor in ((10.0**high, "rt"), (10.0**low, "rb")):
+        draw.text((LEFT - 6, at(0, value)[1]), f"{value:.2g}", fill="#888888", font=font, anchor=anchor)
     x = float(LEFT)
     for (name, points), ink in zip(curves.items(), INKS * len(curves), strict=False):
         draw.line([at(*point) for point in points], fill=ink, width=2)
