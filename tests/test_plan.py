@@ -53,8 +53,9 @@ def test_nano_takes_what_its_plan_says() -> None:
     made = planning.plan("nano", CPU)
     real: dict[str, list[nn.Module]] = {"llm": [model.llm]}
     real |= {f"encoders.{modality}": [encoder] for modality, encoder in model.encoders.items()}
-    # the image encoder that films are seen with is the model's own
-    real["encoders.video"] = [part for name, part in model.encoders["video"].named_children() if name != "image"]
+    for modality in ("video", "depth", "thermal"):  # the image encoder that they stand on is the model's own
+        parts = model.encoders[modality].named_children()
+        real[f"encoders.{modality}"] = [part for name, part in parts if name != "image"]
     real |= {"input_projectors": [model.input_projectors], "output_projectors": [model.output_projectors]}
     for modality in model.writes:
         for name, component in model.generator(modality).pipeline.components.items():
