@@ -211,7 +211,8 @@ class AnyGenModel(nn.Module):
         for modality, span in self.vocabulary.spans.items():
             places = input_ids == span.placeholder
             given = (media or {}).get(modality)
-            given = None if given is None else bridging.shown(self.input_projectors[modality], given)
+            if given is not None and modality in self.input_projectors:
+                given = bridging.shown(self.input_projectors[modality], given)
             count, needed = 0 if given is None else given.shape[0] * given.shape[1], int(places.sum())
             if count != needed:
                 raise ModelError(f"{needed} placeholders for {modality}, but {count} embeddings were given for them")
