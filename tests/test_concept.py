@@ -403,6 +403,35 @@ def test_alignment_learns_and_keeps(tiny: Path, tmp_path: Path) -> None:
     assert all(torch.equal(tensor, encoders[name]) for name, tensor in model.encoders.state_dict().items())
 
 
+def test_nano_is_taught_beside_films_and_senses_and_films_borrow_what_draws_it(tmp_path: Path) -> None:
+    """What nano can do beside pictures and sounds is replayed as it is; no own thing is looked for in it."""
+    from anygen.catalog import find
+    from anygen.training.concept_run import ConceptRun
+
+    mine = concept(sounds=1)
+    stage: Any = ConceptStage(AnyGenModel.load(find("nano")), [mine], rank=2, told=2).train()
+    assert {"film", "depth", "imu"} <= set(stage.mixture)
+    assert set(stage.own_mixtures[0]) == {task for task in own_tasks(mine, MIXTURE) if task in stage.mixture}
+    assert not {"film", "watch", "depth_draw", "imu"} & set(stage.own_mixtures[0])
+    stream = random.Random(0)
+    for task in ("film", "watch", "depth", "imu_draw"):
+        chat = sample_chat(stream, task)
+        assert with_rival(mine, stream, chat, 1.0) is chat
+    losses = stage(stage.prepare(0, 4, 0), torch.Generator())
+    assert all(bool(loss.isfinite()) for loss in losses.values())
+
+    recipe = ConceptRecipe(name="my robot", rank=2, minutes=0)
+    run = ConceptRun(recipe, tmp_path, start=find("nano"), images=None, sounds=None)
+    drawing = run.base().generator("image")
+    with torch.no_grad():
+        drawing.unet.conv_in.weight.add_(1)
+    drawing.save_pretrained(run.folder("drawing") / "part")
+    (run.folder("drawing") / "done.json").write_text("{}")
+    taught = run.base()
+    for modality in ("image", "video"):
+        assert torch.equal(taught.generator(modality).unet.conv_in.weight, drawing.unet.conv_in.weight)
+
+
 # --- the whole command
 
 

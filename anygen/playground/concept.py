@@ -10,13 +10,16 @@ import numpy as np
 from anygen.playground.chat import Chat, Part, audio_part, clips_of, image_part, scenes_of
 from anygen.playground.clip import Clip
 from anygen.playground.clip import is_heldout as is_clip_heldout
-from anygen.playground.dialogue import caption_of, sample_chat, told_of
+from anygen.playground.dialogue import caption_of, sample_chat, tasks, told_of
 from anygen.playground.noun import Noun, rename
 from anygen.playground.reading import mentions
 from anygen.playground.scene import Scene, is_heldout
 from anygen.playground.sound import INDEX, sound_of
 from anygen.playground.things import THINGS, thing
 from anygen.playground.word import a, article
+
+SHOWN = frozenset(tasks(("image", "audio")))
+"""The tasks of pictures and sounds: in films there is no own thing, and none is sensed in other ways."""
 
 UNTAUGHT = ("world", "unknown", "unheard")
 """Tasks about what is known of things, and of what there is not: no thing can take another's place there."""
@@ -180,10 +183,10 @@ def _rival(
 
 def with_rival(concept: Concept, stream: random.Random, chat: Chat, share: float) -> Chat:
     """The chat, in which in a share of all a rival of the concept takes another thing's place."""
-    if chat.task in (*UNTAUGHT, *HEARD):
+    if chat.task not in SHOWN or chat.task in (*UNTAUGHT, *HEARD):
         return chat
-    shown, said = _there(chat)
-    swap = _rival(concept, stream, shown, shown | said, share)
+    there, said = _there(chat)
+    swap = _rival(concept, stream, there, there | said, share)
     if swap is None:
         return chat
     changed = swap.chat(chat)
@@ -249,7 +252,7 @@ def own_tasks(concept: Concept, mixture: Mapping[str, float]) -> dict[str, float
     return {
         task: weight
         for task, weight in mixture.items()
-        if task not in UNTAUGHT and (concept.sounds or task not in HEARD)
+        if task in SHOWN and task not in UNTAUGHT and (concept.sounds or task not in HEARD)
     }
 
 

@@ -58,6 +58,15 @@ class Assembly(Steps):
 
         return PreTrainedTokenizerFast.from_pretrained(self.need("tokenizer"))
 
+    def begun(self) -> Any:
+        """The model that the recipe starts from, with those of its generators that have learnt on so far."""
+        from anygen.catalog import find
+        from anygen.model import AnyGenModel
+        from anygen.training.onward import replace_learnt
+
+        model = AnyGenModel.load(find(self.recipe.start))
+        return replace_learnt(model, self, [step for step in self.recipe.onward if self.done(step)])
+
     def model(self, after: str | None) -> Any:
         """The model with its parts, and the weights that alignment stage `after` left (None: fresh projectors)."""
         from transformers import LlamaForCausalLM
@@ -65,13 +74,13 @@ class Assembly(Steps):
         from anygen.encoders import OWN, open_encoders
         from anygen.folder import GeneratorConfig, ModelConfig
         from anygen.model import AnyGenModel
+        from anygen.training.onward import replace_learnt
         from anygen.training.sense_steps import equip
         from anygen.training.tokenizer import SIGNALS
 
         if self.recipe.start and (after is None or not self.done(after)):
-            from anygen.catalog import find
-
-            model = equip(AnyGenModel.load(find(self.recipe.start)), self, self.senses)
+            model = replace_learnt(self.begun(), self, self.recipe.onward)
+            model = equip(model, self, self.senses)
             return anew(model) if self.recipe.anew else model
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")

@@ -104,6 +104,8 @@ def build_audio_pipeline(vae: Any, text_encoder: Any, tokenizer: Any, unet: Any,
 class AudioGeneratorStage(nn.Module):
     """Trains UNet and text tower on captioned clips; autoencoder and vocoder are frozen.
 
+    Where `text_encoder` and `unet` are not given they begin anew, with these `sizes`.
+
     A second task makes the text tower's vector tell the sound before the UNet can use it: an MLP predicts the clip's
     mean latents from it (`sketch` weighs it; the UNet waits for `sketch_steps` batches). The MLP is not part of the
     pipeline. In a share `settled` of the clips
@@ -127,6 +129,8 @@ class AudioGeneratorStage(nn.Module):
         sketch: float = 1.0,
         sketch_steps: int = 0,
         settled: float = 0.0,
+        text_encoder: Any = None,
+        unet: Any = None,
     ) -> None:
         super().__init__()
         self.vae = vae.eval().requires_grad_(False)
@@ -135,9 +139,9 @@ class AudioGeneratorStage(nn.Module):
         self.sketch_weight, self.sketch_steps = sketch, sketch_steps
         self.grid, self.settled = GRID if aligned else None, settled
         self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
-        self.text_encoder = build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
+        self.text_encoder = text_encoder or build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.unet = build_audio_unet(vae.config.latent_channels, FRAMES // factor, sizes)
+        self.unet = unet or build_audio_unet(vae.config.latent_channels, FRAMES // factor, sizes)
         values = vae.config.latent_channels * (FRAMES // factor) * (BINS // factor)
         self.sketch = nn.Sequential(nn.Linear(sizes.condition, 512), nn.GELU(), nn.Linear(512, values))
         self.mixer = Mixer()
@@ -227,3 +231,22 @@ class AudioGeneratorStage(nn.Module):
         soundfile.write(str(folder / f"{step:07d}.wav"), sounds[:6].flatten().numpy(), 16_000)
         marks = [sounds_like(heard, clip) for heard, clip in zip(Ear().listen(sounds), clips, strict=True)]
         return {key: sum(mark[key] for mark in marks) / len(marks) for key in ("sounds_right", "pattern_right", "all")}
+
+
+def sounds_of(pipeline: Any, *, settled: float) -> AudioGeneratorStage:
+    """The stage on the networks of a trained pipeline: its UNet learns on, and its text tower rests, since output
+    projectors tell what that says."""
+    length, condition = pipeline.tokenizer.model_max_length, pipeline.unet.config.projection_class_embeddings_input_dim
+    stage = AudioGeneratorStage(
+        pipeline.vae,
+        pipeline.vocoder,
+        pipeline.tokenizer,
+        AudioGeneratorSizes(length=length, condition=condition),
+        text_steps=0,
+        sketch=0.0,
+        settled=settled,
+        text_encoder=pipeline.text_encoder,
+        unet=pipeline.unet,
+    )
+    stage.requires_grad_(False).unet.requires_grad_(True)
+    return stage

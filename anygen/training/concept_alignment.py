@@ -79,7 +79,7 @@ class ConceptStage(AlignmentStage):
         self.concept, self.earlier, self.own = concepts[0], tuple(concepts[1:]), own
         self.own_mixtures = [own_tasks(concept, self.mixture) for concept in concepts]
         kinds: dict[str, Any] = {"image": OwnSight, "audio": OwnHearing}
-        self.senses = {m: kinds[m](model, m in model.writes, concepts) for m in self.senses}
+        self.senses |= {m: kind(model, m in model.writes, concepts) for m, kind in kinds.items() if m in self.senses}
         self.count = told
         self.before: dict[str, Any] = {}
         if told:

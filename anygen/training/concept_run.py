@@ -141,14 +141,12 @@ class ConceptRun(Steps):
 
     def base(self) -> Any:
         """The model that learns, with the generators that have learnt."""
-        from anygen.generators import GENERATORS
         from anygen.model import AnyGenModel
+        from anygen.training.onward import replace_generators
 
-        model = AnyGenModel.load(self.origin)
-        for step, modality in (("drawing", "image"), ("sounding", "audio")):
-            if step in self.steps and self.done(step):
-                model.generators[modality] = GENERATORS[modality].from_pretrained(self.folder(step) / "part")
-        return model
+        learnt = {"image": "drawing", "audio": "sounding"}
+        places = {m: self.folder(step) / "part" for m, step in learnt.items() if step in self.steps and self.done(step)}
+        return replace_generators(AnyGenModel.load(self.origin), places)
 
     def concepts(self) -> list[Concept]:
         """The new concept, and those that the model knows already."""

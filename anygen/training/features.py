@@ -29,28 +29,37 @@ def pooled(size: int, fresh: int, step: int) -> list[int]:
     return [row + size * ((last - 1 - row) // size) for row in range(size)]
 
 
+def chosen(projectors: Any, only: Sequence[str], does: str) -> tuple[str, ...]:
+    """The media of these projectors, or `only` some of them; others are an error."""
+    if missing := [modality for modality in only if modality not in projectors]:
+        raise RequestError(f"only={missing[0]}: the model {does} {', '.join(projectors)}")
+    return tuple(only) or tuple(projectors)
+
+
 class FeaturesStage(nn.Module):
     """Trains the input projectors to say a medium's caption in the language model's own embeddings, token by token.
 
     The losses are those of `Telling`. Encoders fill a pool of `pool` media per modality once; then `fresh` new media
     take the places of the oldest in every step (fewer of those that cost more to encode), so that each is seen a few
-    times and none is learnt by heart.
+    times and none is learnt by heart. With `only` the projectors of these media alone are there and learn.
     """
 
     short = True
 
-    def __init__(self, name: str, model: AnyGenModel, *, pool: int, fresh: int = 16) -> None:
+    def __init__(self, name: str, model: AnyGenModel, *, pool: int, fresh: int = 16, only: Sequence[str] = ()) -> None:
         super().__init__()
         if fresh > pool:
             raise RequestError(f"a pool of {pool} media cannot take {fresh} new ones in every step")
         if other := gated(model.input_projectors):
             raise RequestError(f"what is seen by the LLM's blocks tells no captions ({', '.join(other)}): use pool=0")
         self.name, self.model, self.pool_size, self.fresh = name, model, pool, fresh
-        self.senses = {modality: SENSES[modality](model, False) for modality in model.input_projectors}
+        media = chosen(model.input_projectors, only, "reads")
+        self.senses = {modality: SENSES[modality](model, False) for modality in media}
         self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)
         self.pool: dict[str, Told] = {}
         model.requires_grad_(False)
-        model.input_projectors.requires_grad_(True)
+        for modality in media:
+            model.input_projectors[modality].requires_grad_(True)
 
     def to(self, *args: Any, **kwargs: Any) -> "FeaturesStage":
         super().to(*args, **kwargs)

@@ -378,3 +378,32 @@ class ImageGeneratorStage(nn.Module):
             figures["edit_right"] = sum(m["all"] and r for m, r in zip(marks[64:], rest, strict=True)) / 32
             figures["edit_kept"] = sum(rest) / 32
         return figures
+
+
+def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> ImageGeneratorStage:
+    """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn."""
+    config, adapter = image.unet.config, getattr(image, "adapter", None)
+    sizes = GeneratorSizes(
+        channels=tuple(config.block_out_channels),
+        layers=config.layers_per_block,
+        heads=config.attention_head_dim,
+        text_width=image.text_encoder.config.d_model,
+        length=image.tokenizer.model_max_length,
+    )
+    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
+    stage = ImageGeneratorStage(
+        image.vae,
+        image.tokenizer,
+        side,
+        sizes,
+        text_steps=0,
+        focus=focus,
+        looks=0.0,
+        settled=settled,
+        edits=edits,
+    )
+    stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
+    stage.requires_grad_(False).unet.requires_grad_(True)
+    if adapter is not None:
+        adapter.requires_grad_(True)
+    return stage

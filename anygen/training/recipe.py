@@ -67,6 +67,8 @@ class Recipe:
     lora_dropout: float = 0.0
     lora_matrices: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     anew: bool = False  # projectors of `start` begin anew
+    onward: tuple[str, ...] = ()  # steps in which parts that `start` has learn on: its generators', its new senses'
+    only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached
     bridged: bool = False  # the LLM's blocks look at features (gated cross-attention); one token stands for a medium
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
     pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM

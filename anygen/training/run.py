@@ -13,6 +13,7 @@ from anygen.error import RequestError
 from anygen.signals import MEDIA, SENSED
 from anygen.training.assembly import TELLING, Assembly
 from anygen.training.checkpoint import read_checkpoint
+from anygen.training.onward import checked, train_generator
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
@@ -41,7 +42,9 @@ class Run(Assembly):
             "stage3": self._stage3,
             "model": self._model,
         }
+        onward = {step.split("-")[0] for step in checked(recipe)}
         media = recipe.media or (MEDIA if recipe.start else (*MEDIA, *SENSED))
+        media = (*media, *(modality for modality in (*MEDIA, *SENSED) if modality in onward - set(media)))
         self.made = [modality for modality in media if modality in MEDIA]
         self.senses = [modality for modality in media if modality in SENSED]
         if recipe.bridged and self.senses:
@@ -50,7 +53,7 @@ class Run(Assembly):
         left_out = {*MEDIA, *SENSED} - set(media)
         self.steps = {step: run for step, run in self.steps.items() if step.split("-")[0] not in left_out}
         if recipe.start:
-            kept = ("stage", "model", *self.senses)
+            kept = ("stage", "model", *self.senses, *recipe.onward)
             self.steps = {step: run for step, run in self.steps.items() if step.startswith(kept)}
 
     def say_how_long(self) -> None:
@@ -108,6 +111,8 @@ class Run(Assembly):
         return True
 
     def _image_generator(self, folder: Path) -> bool:
+        if self.recipe.start:
+            return train_generator(self, folder, "image")
         from diffusers import AutoencoderKL
 
         from anygen.generators.image import ImageGenerator
@@ -172,6 +177,8 @@ class Run(Assembly):
         return True
 
     def _audio_generator(self, folder: Path) -> bool:
+        if self.recipe.start:
+            return train_generator(self, folder, "audio")
         from diffusers import AutoencoderKL
 
         from anygen.generators.vocoder import Vocoder
@@ -208,9 +215,11 @@ class Run(Assembly):
         return train_encoder(self, folder)
 
     def _video_generator(self, folder: Path) -> bool:
-        from anygen.training.video_steps import train_generator
+        from anygen.training import video_steps
 
-        return train_generator(self, folder)
+        if self.recipe.start:
+            return train_generator(self, folder, "video")
+        return video_steps.train_generator(self, folder)
 
     def _sense_encoder(self, sense: str, folder: Path) -> bool:
         from anygen.training.sense_steps import train_sense
@@ -264,7 +273,7 @@ class Run(Assembly):
     def _cached(self) -> bool:
         """Whether stages 1 and 2 learn from what the frozen parts made once of the playground."""
         r = self.recipe
-        return bool(r.pool) and not r.data and not r.start and not r.bridged
+        return bool(r.pool) and not r.data and (not r.start or bool(r.only)) and not r.bridged
 
     def _fit_model(self, folder: Path, step: str, stage: Any) -> bool:
         """Fit a stage that trains parts of its `model`, and save that."""
@@ -279,7 +288,8 @@ class Run(Assembly):
         if self._cached():
             from anygen.training.features import FeaturesStage
 
-            stage = FeaturesStage("stage1", self.model(None), pool=self.recipe.pool, fresh=self.recipe.fresh)
+            r = self.recipe
+            stage = FeaturesStage("stage1", self.model(None), pool=r.pool, fresh=r.fresh, only=r.only)
             return self._fit_model(folder, "stage1", stage)
         return self._align(folder, "stage1", None, STAGE_1, TRAINED["stage1"], names=self.recipe.names)
 
@@ -289,7 +299,8 @@ class Run(Assembly):
         if self._cached() and not self.recipe.diffusion:
             from anygen.training.states import StatesStage
 
-            stage = StatesStage("stage2", self.model("stage1"), STAGE_2, pool=2 * self.recipe.pool)
+            r = self.recipe
+            stage = StatesStage("stage2", self.model("stage1"), STAGE_2, pool=2 * r.pool, only=r.only)
             return self._fit_model(folder, "stage2", stage)
         return self._align(
             folder,
@@ -316,11 +327,18 @@ class Run(Assembly):
         )
 
     def _model(self, folder: Path) -> bool:
-        """The finished folder, in half precision, with its provenance."""
+        """The finished folder, in half precision, with its provenance.
+
+        Of a recipe with a `start` it may be asked for (`--stage model`) after any of its steps.
+        """
         from anygen.training.provenance import write_provenance
 
-        self.need("stage3")
-        model = self.model("stage3")
+        after = "stage3"
+        if self.recipe.start and any(self.done(step) for step in self.steps):
+            after = next((stage for stage in ("stage3", "stage2", "stage1") if self.done(stage)), "")
+        else:
+            self.need(after)
+        model = self.model(after or None)
         model.save(folder / self.recipe.name, dtype=torch.float16)
         write_provenance(folder / self.recipe.name, self.recipe, self.output)
         return True

@@ -112,8 +112,9 @@ def train_relief(run: Run, folder: Path, sense: str) -> bool:
     from anygen.training.relief_encoder import ReliefEncoderStage
 
     known = teachers(run)
-    config = ReliefTowerConfig(width=known.image.width, joint=known.image.config.joint)
-    projector = borrowed(known.lender)
+    its = learning_on(run, sense)
+    config = its[0].config if its else ReliefTowerConfig(width=known.image.width, joint=known.image.config.joint)
+    projector = its[1] if its else borrowed(known.lender)
     stage = ReliefEncoderStage(
         sense,
         config,
@@ -124,6 +125,8 @@ def train_relief(run: Run, folder: Path, sense: str) -> bool:
         projector=projector,
         table=known.table,
     )
+    if its:
+        stage.encoder.load_state_dict(its[0].state_dict())
     if not run._fit(stage, folder, f"{sense}-encoder"):
         return False
     stage.encoder.save_pretrained(folder / "part")
@@ -140,9 +143,12 @@ def train_imu(run: Run, folder: Path) -> bool:
     known = teachers(run)
     if known.video is None:
         raise RequestError("imu-encoder learns from films, and there is no video encoder: train it first, or start one")
-    config = ImuTowerConfig(joint=known.video.config.joint)
-    projector = resampler(ImuEncoder(config), known.table.shape[1])
+    its = learning_on(run, "imu")
+    config = its[0].config if its else ImuTowerConfig(joint=known.video.config.joint)
+    projector = its[1] if its else resampler(ImuEncoder(config), known.table.shape[1])
     stage = ImuEncoderStage(config, known.video, known.tokenizer, projector=projector, table=known.table)
+    if its:
+        stage.encoder.load_state_dict(its[0].state_dict())
     if not run._fit(stage, folder, "imu-encoder"):
         return False
     stage.encoder.save_pretrained(folder / "part")
@@ -150,24 +156,49 @@ def train_imu(run: Run, folder: Path) -> bool:
     return True
 
 
+def learning_on(run: Run, sense: str) -> tuple[Any, Any] | None:
+    """The encoder and the projector that the start has for a sense which learns on; None where it begins anew."""
+    from anygen.encoders.imu import ImuEncoder
+    from anygen.encoders.relief import ReliefEncoder
+    from anygen.projectors import BorrowedProjector
+
+    if f"{sense}-encoder" not in run.recipe.onward:
+        return None
+    model = run.begun()
+    if sense not in model.encoders or sense not in model.input_projectors:
+        raise RequestError(f"there is no {sense} encoder to learn on: leave {sense}-encoder out of onward")
+    encoder, projector = model.encoders[sense], model.input_projectors[sense]
+    kind, reader = (ImuEncoder, torch.nn.Module) if sense == "imu" else (ReliefEncoder, BorrowedProjector)
+    if not (isinstance(encoder, kind) and isinstance(projector, reader)):
+        raise RequestError(
+            f"a {type(encoder).__name__} with a {type(projector).__name__} cannot learn on: leave it out of onward"
+        )
+    return encoder, projector
+
+
 def equip(model: Any, run: Assembly, senses: Sequence[str]) -> Any:
-    """The model with these senses from the run's finished steps. What it had stays as it was, to the bit.
+    """The model with these senses from the run's finished steps. All else that it had stays as it was, to the bit.
 
     Each sense gets brackets of its own behind all other tokens; they begin as those of what it is like, so that the
     language model reads them as it reads these.
     """
     from anygen.encoders import open_encoder
     from anygen.model import AnyGenModel
-    from anygen.training.assembly import PARTS
+    from anygen.training.assembly import PARTS, TELLING
 
     missing = [sense for sense in senses if sense not in model.encoders]
-    if not missing:
+    onward = [sense for sense in senses if f"{sense}-encoder" in run.recipe.onward]
+    trained = [*missing, *(sense for sense in onward if sense not in missing)]
+    if not trained:
         return model
     encoders, projectors = dict(model.encoders.items()), dict(model.input_projectors.items())
-    for sense in missing:
+    for sense in trained:
         place = run.need(f"{sense}-encoder") / "part"
         encoders[sense] = open_encoder(sense, place, base=encoders["image"])
-        projectors[sense] = into(run, sense, encoders[sense], projectors["image"], model.width)
+        if sense in missing:
+            projectors[sense] = into(run, sense, encoders[sense], projectors["image"], model.width)
+        else:
+            projectors[sense].load_state_dict(load_file(run.folder(f"{sense}-encoder") / TELLING))
     add_brackets(model.tokenizer, model.llm, missing)
     config = dataclasses.replace(
         model.config,

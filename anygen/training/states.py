@@ -1,7 +1,7 @@
 """Stage 2 from cached states: output projectors alone, on what the frozen language model leaves at its signals."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +12,15 @@ from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import in_words, sample_chat
 from anygen.template import Rendered
 from anygen.training.alignment import mixture_for, padding_weights, told_to
+from anygen.training.features import chosen
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 
 ASKED = 4
 """Moments of a condition that has several which a batch is asked for."""
+
+
+_LOOKS = 16
 
 
 class States(NamedTuple):
@@ -32,19 +36,44 @@ class StatesStage(nn.Module):
     """Trains the output projectors on a pool of `pool` media of training answers, with pictures told in words.
 
     Nothing before the projectors changes, so the language model and the text encoders run once over the pool and never
-    again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them.
+    again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them. With
+    `only` the projectors of these media alone learn, from the tasks in whose answers they are.
     """
 
     short = True
 
-    def __init__(self, name: str, model: AnyGenModel, mixture: Mapping[str, float], *, pool: int, length: int = 192):
+    def __init__(
+        self,
+        name: str,
+        model: AnyGenModel,
+        mixture: Mapping[str, float],
+        *,
+        pool: int,
+        length: int = 192,
+        only: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         self.name, self.model, self.pool_size, self.length = name, model, pool, length
         self.mixture = mixture_for(mixture, {*model.reads, *model.writes})
-        self.media = tuple(model.output_projectors)
+        self.media = chosen(model.output_projectors, only, "writes")
+        if only:
+            self.mixture = {task: weight for task, weight in self.mixture.items() if self._answers(task)}
         self.pool: dict[str, States] = {}
         model.requires_grad_(False)
-        model.output_projectors.requires_grad_(True)
+        for modality in self.media:
+            model.output_projectors[modality].requires_grad_(True)
+
+    def _answers(self, task: str) -> bool:
+        """Whether the task's answers hold one of the media; of those that hold it now and then, a few are looked at."""
+        stream = random.Random(f"answers {task}")
+        chats = [sample_chat(stream, task, "train") for _ in range(_LOOKS)]
+        return any(
+            part["type"] in self.media
+            for chat in chats
+            for message in chat.messages
+            if message["role"] == "assistant"
+            for part in message["content"]
+        )
 
     def to(self, *args: Any, **kwargs: Any) -> "StatesStage":
         super().to(*args, **kwargs)

@@ -17,13 +17,7 @@ from anygen.playground.projection import Projection
 from anygen.playground.storyboard import storyboard
 from anygen.playground.watching import film_caption
 from anygen.training.footage import film_cover
-from anygen.training.image_generator import (
-    TIMESTEPS,
-    GeneratorSizes,
-    ImageGeneratorStage,
-    build_scheduler,
-    noise_levels,
-)
+from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels, pictures_of
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -98,35 +92,6 @@ def tie(motion: nn.Module, image: nn.Module) -> None:
         setattr(motion.get_submodule(owner), leaf, parameter)
 
 
-def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> ImageGeneratorStage:
-    """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn."""
-    config, adapter = image.unet.config, getattr(image, "adapter", None)
-    sizes = GeneratorSizes(
-        channels=tuple(config.block_out_channels),
-        layers=config.layers_per_block,
-        heads=config.attention_head_dim,
-        text_width=image.text_encoder.config.d_model,
-        length=image.tokenizer.model_max_length,
-    )
-    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
-    stage = ImageGeneratorStage(
-        image.vae,
-        image.tokenizer,
-        side,
-        sizes,
-        text_steps=0,
-        focus=focus,
-        looks=0.0,
-        settled=settled,
-        edits=edits,
-    )
-    stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
-    stage.requires_grad_(False).unet.requires_grad_(True)
-    if adapter is not None:
-        adapter.requires_grad_(True)
-    return stage
-
-
 class VideoGeneratorStage(nn.Module):
     """Trains motion modules on films that are told frame by frame, from a trained image generator's pipeline `image`.
 
@@ -144,7 +109,7 @@ class VideoGeneratorStage(nn.Module):
     `whole` of the batches all are. In a share `given` of the batches the first frame is there without noise, and the
     others follow from it: so a picture can be animated, wherever it shows its thing, as the storyboard of its caption
     says. What lies under a thing counts `focus` times as much as the backdrop. In a share `settled` of the films the
-    caption alone says where and how all moves (`film.settle`).
+    caption alone says where and how all moves (`film.settle`). With the film UNet `begin`, its motion modules learn on.
     """
 
     name = "video-generator"
@@ -164,6 +129,7 @@ class VideoGeneratorStage(nn.Module):
         spatial: bool = False,
         pictures: int = 0,
         edits: float = 0.0,
+        begin: Any = None,
     ) -> None:
         super().__init__()
         if seen < 1 or FRAMES % seen:
@@ -175,7 +141,9 @@ class VideoGeneratorStage(nn.Module):
         self.vae = image.vae.eval().requires_grad_(False)
         self.tokenizer = image.tokenizer
         self.text_encoder = image.text_encoder.eval().requires_grad_(False)
-        self.unet = build_motion_unet(image.unet, heads)
+        self.unet = build_motion_unet(image.unet, begin.config.motion_num_attention_heads if begin else heads)
+        if begin is not None:
+            self.unet.load_state_dict(begin.state_dict())
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
         self.pictures = pictures_of(image, focus=focus, settled=settled, edits=edits) if pictures else None
         self.picture_count = pictures

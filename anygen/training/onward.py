@@ -1,0 +1,105 @@
+"""Parts of a finished model that learn on: its generators, and the encoders of its senses; a recipe's `onward`.
+
+What stands between a generator and the language model stays as it is (text encoders, autoencoders, vocoder), so that
+output projectors still tell it what they told. An encoder's features change: stages 1 and 3 come after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from anygen.error import RequestError
+from anygen.generators import GENERATORS
+from anygen.signals import MEDIA, SENSED
+
+if TYPE_CHECKING:
+    from anygen.training.assembly import Assembly
+    from anygen.training.recipe import Recipe
+    from anygen.training.run import Run
+
+ONWARD = (*(f"{modality}-generator" for modality in MEDIA), *(f"{sense}-encoder" for sense in SENSED))
+"""The steps in which parts of `start` can learn on."""
+
+
+def checked(recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's `onward`, or an error."""
+    if recipe.onward and not recipe.start:
+        raise RequestError(f"onward={','.join(recipe.onward)} is for a model to go on from: name one with start=MODEL")
+    if recipe.only and not recipe.start:
+        raise RequestError(f"only={','.join(recipe.only)} is for a model to go on from: name one with start=MODEL")
+    for step in recipe.onward:
+        if step not in ONWARD:
+            raise RequestError(f"no step '{step}' in which a part of a model learns on; there are {', '.join(ONWARD)}")
+    return recipe.onward
+
+
+def pipeline_of(model: Any, modality: str, start: str) -> Any:
+    """The open pipeline of one of the model's generators, which must be of this package's own class for it."""
+    generator = model.generator(modality) if modality in model.writes else None
+    if type(generator) is not GENERATORS[modality]:
+        has = f"a {type(generator).__name__}" if generator is not None else "none"
+        raise RequestError(f"{start} has no {modality} generator that learns on, but {has}: leave it out of onward")
+    return generator.pipeline
+
+
+def train_generator(run: Run, folder: Path, modality: str) -> bool:
+    """Trains a generator of the recipe's `start` on; True when it is done."""
+    r, model = run.recipe, run.begun()
+    options: dict[str, Any] = {"settled": r.settled}
+    if modality == "audio":
+        from anygen.training.audio_generator import sounds_of
+
+        stage: Any = sounds_of(pipeline_of(model, "audio", r.start), **options)
+    elif modality == "image":
+        from anygen.training.image_generator import pictures_of
+
+        stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, edits=r.edits, **options)
+    else:
+        from anygen.training.video_generator import VideoGeneratorStage
+
+        begin = pipeline_of(model, "video", r.start).unet
+        stage = VideoGeneratorStage(
+            pipeline_of(model, "image", r.start),
+            focus=r.focus,
+            given=r.given,
+            seen=r.motion_seen,
+            whole=r.motion_whole,
+            pictures=r.motion_pictures,
+            edits=r.edits,
+            begin=begin,
+            **options,
+        )
+    if not run._fit(stage, folder, f"{modality}-generator"):
+        return False
+    if modality == "video":
+        stage.save(folder / "part")
+        if r.motion_pictures:
+            stage.save_image(folder / "image")
+        return True
+    GENERATORS[modality](stage.pipeline()).save_pretrained(folder / "part")
+    return True
+
+
+def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
+    """The model with the generators that have learnt on in those of the `steps` that are a generator's."""
+    learnt = [step.removesuffix("-generator") for step in steps if step.endswith("-generator")]
+    places = {modality: run.need(f"{modality}-generator") / "part" for modality in learnt}
+    if "video" in places and (together := run.folder("video-generator") / "image").exists():
+        places["image"] = together
+    return replace_generators(model, places)
+
+
+def replace_generators(model: Any, places: Mapping[str, Path]) -> Any:
+    """The model with its own class's generators from these folders, and those that borrow of them opened anew."""
+    for modality in MEDIA:
+        if modality not in model.writes:
+            continue
+        lender = model.config.generators[modality].base
+        if not places.keys() & {modality, lender}:
+            continue
+        own = places.get(modality) or model.folder / model.config.generators[modality].path
+        base = (places.get(lender) or model.folder / model.config.generators[lender].path) if lender else None
+        model.generators[modality] = GENERATORS[modality].from_pretrained(own, base=base)
+    return model

@@ -1,0 +1,127 @@
+"""Parts of a finished model that learn on: they begin where they were, what they do not touch stays to the bit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from anygen.catalog import find
+from anygen.error import DataError, RequestError
+from anygen.model import AnyGenModel
+from anygen.testing import tiny_model
+from anygen.training.recipe import recipe_for
+from anygen.training.run import Run
+
+SHORT = ("steps=1", "batch=2", "ema=0", "sample_every=0", "precision=no", "rate=1e-2", "warmup=1")
+
+
+def short(*steps: str) -> list[str]:
+    return [f"{step}.{what}" for step in steps for what in SHORT]
+
+
+def begun(folder: Path, settings: list[str], *steps: str) -> Run:
+    return Run(recipe_for("nano-night", [*settings, *short(*steps)]), folder)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All of a model's weights, its generators' networks as well."""
+    model = AnyGenModel.load(folder)
+    found = dict(model.state_dict())
+    for modality in model.writes:
+        for name, network in model.generator(modality).networks().items():
+            found |= {f"generators.{modality}.{name}.{key}": value for key, value in network.state_dict().items()}
+    return found
+
+
+def changed(before: Path, after: Path) -> set[str]:
+    """The names of the weights that differ by more than half precision makes them differ."""
+    one, two = weights(before), weights(after)
+    assert one.keys() == two.keys()
+    return {name for name in one if not torch.equal(one[name].half().float(), two[name].float())}
+
+
+@pytest.fixture(scope="module")
+def start() -> Path:
+    """The bundled model: tiny ones' generators are not of nano's form."""
+    return find("nano")
+
+
+def test_a_sound_generator_learns_on_and_all_else_stays(start: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path, [f"start={start}", "onward=audio-generator"], "audio-generator")
+    assert list(run.steps) == ["audio-generator", "stage1", "stage2", "stage3", "model"]
+    with pytest.raises(DataError, match="step 'audio-generator' is not finished"):
+        run.model(None)
+    assert run.start("audio-generator", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert differ and all(name.startswith("generators.audio.unet.") for name in differ)
+
+
+def test_a_film_generator_learns_on_beside_pictures(start: Path, tmp_path: Path) -> None:
+    """Both share a UNet, so both are written anew; the autoencoder and what reads captions stay."""
+    settings = [f"start={start}", "onward=video-generator", "motion_pictures=2", "motion_seen=4"]
+    run = begun(tmp_path, settings, "video-generator")
+    assert run.start("video-generator", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert any("motion_modules" in name for name in differ)
+    assert any(name.startswith("generators.image.unet.") for name in differ)
+    assert all(name.split(".")[2] in ("unet", "adapter") for name in differ)
+    model = AnyGenModel.load(tmp_path / "model" / "nano-night")
+    theirs = model.generator("image").unet.state_dict()
+    ours = model.generator("video").unet.state_dict()
+    assert all(torch.equal(ours[name], value) for name, value in theirs.items())
+
+
+def test_a_picture_generator_learns_on_and_films_borrow_the_new_one(start: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path, [f"start={start}", "onward=image-generator"], "image-generator")
+    assert run.start("image-generator", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert any(name.startswith("generators.image.unet.") for name in differ)
+    assert not any("motion_modules" in name or "text_encoder" in name or ".vae." in name for name in differ)
+
+
+def test_a_sense_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path, [f"start={start}", "onward=depth-encoder"], "depth-encoder")
+    assert list(run.steps)[0] == "depth-encoder" and run.senses == ["depth"]
+    assert run.start("depth-encoder", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert differ and all(name.startswith(("encoders.depth.relief", "input_projectors.depth")) for name in differ)
+
+
+def test_projectors_of_some_media_learn_alone(tmp_path: Path) -> None:
+    """Stages 1 and 2 from what frozen parts made once; stage 1 then is what the model is made of."""
+    run = begun(tmp_path, ["start=nano", "only=audio", "pool=24", "fresh=4"], "stage1", "stage2")
+    assert run.start("stage1", False)
+    before = AnyGenModel.load(find("nano")).state_dict()
+    after = AnyGenModel.load(tmp_path / "stage1" / "model").state_dict()
+    differ = {name for name in before if not torch.equal(before[name], after[name])}
+    assert differ and all(name.startswith("input_projectors.audio.") for name in differ)
+    assert run.start("stage2", False)
+    then = AnyGenModel.load(tmp_path / "stage2" / "model").state_dict()
+    differ = {name for name in after if not torch.equal(after[name], then[name])}
+    assert differ and all(name.startswith("output_projectors.audio.") for name in differ)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["onward=audio-generator"], "is for a model to go on from: name one with start=MODEL"),
+        (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
+        (["start=nano", "onward=llm"], "no step 'llm' in which a part of a model learns on; there are image-generator"),
+    ],
+)
+def test_what_cannot_learn_on_is_named(tmp_path: Path, settings: list[str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Run(recipe_for("nano-night", settings), tmp_path)
+
+
+def test_a_part_that_is_not_there_cannot_learn_on(tmp_path: Path) -> None:
+    small = tiny_model(tmp_path / "small", media=("image",))
+    run = begun(tmp_path / "run", [f"start={small}", "onward=audio-generator"], "audio-generator")
+    with pytest.raises(RequestError, match="has no audio generator that learns on, but none"):
+        run.start("audio-generator", False)
+    run = begun(tmp_path / "run", [f"start={small}", "media=image", "onward=depth-encoder"], "depth-encoder")
+    with pytest.raises(RequestError, match="there is no depth encoder to learn on"):
+        run.start("depth-encoder", False)
+    run = begun(tmp_path / "run", ["start=nano", "only=smell"], "stage1")
+    with pytest.raises(RequestError, match="only=smell: the model reads image"):
+        run.start("stage1", False)
