@@ -106,7 +106,11 @@ def train_sense(run: Run, folder: Path, sense: str) -> bool:
 
 
 def train_relief(run: Run, folder: Path, sense: str) -> bool:
-    """Trains the depth or the thermal encoder, and its projector beside it; True when it is done."""
+    """Trains the depth or the thermal encoder; True when it is done.
+
+    In a run from nothing its projector learns beside it. With a `start` it is that of pictures, which the encoder is to
+    be read by.
+    """
     from anygen.encoders.relief import ReliefTowerConfig
     from anygen.training.assembly import TELLING
     from anygen.training.relief_encoder import ReliefEncoderStage
@@ -114,7 +118,7 @@ def train_relief(run: Run, folder: Path, sense: str) -> bool:
     known = teachers(run)
     its = learning_on(run, sense)
     config = its[0].config if its else ReliefTowerConfig(width=known.image.width, joint=known.image.config.joint)
-    projector = its[1] if its else borrowed(known.lender)
+    projector = borrowed(known.lender)
     stage = ReliefEncoderStage(
         sense,
         config,
@@ -123,7 +127,8 @@ def train_relief(run: Run, folder: Path, sense: str) -> bool:
         text=known.text,
         lender=known.lender,
         projector=projector,
-        table=known.table,
+        # after a stage 3 what the lender says of a picture is no longer near to words: there it is best left as it is
+        table=None if run.recipe.start else known.table,
     )
     if its:
         stage.encoder.load_state_dict(its[0].state_dict())
