@@ -419,6 +419,8 @@ def test_nano_is_taught_beside_films_and_senses_and_films_borrow_what_draws_it(t
         assert with_rival(mine, stream, chat, 1.0) is chat
     losses = stage(stage.prepare(0, 4, 0), torch.Generator())
     assert all(bool(loss.isfinite()) for loss in losses.values())
+    learn = {m for m, into in stage.model.input_projectors.items() if any(p.requires_grad for p in into.parameters())}
+    assert learn == {"image", "audio"}
 
     recipe = ConceptRecipe(name="my robot", rank=2, minutes=0)
     run = ConceptRun(recipe, tmp_path, start=find("nano"), images=None, sounds=None)

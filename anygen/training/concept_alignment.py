@@ -61,7 +61,8 @@ class ConceptStage(AlignmentStage):
 
     Concepts that the model has learnt before share in the rest. Beside that the input projectors tell `told` pictures
     (and where it has sounds, clips) with the concept in the language model's own words, as in stage 1, and of as many
-    others what they told before (both only where the projector's tokens stand for words, as a resampler's do).
+    others what they told before (both only where the projector's tokens stand for words, as a resampler's do). Those of
+    media in which the concept never is stay as they are.
     """
 
     def __init__(
@@ -82,8 +83,11 @@ class ConceptStage(AlignmentStage):
         self.senses |= {m: kind(model, m in model.writes, concepts) for m, kind in kinds.items() if m in self.senses}
         self.count = told
         self.before: dict[str, Any] = {}
+        shown = ("image", "audio") if self.concept.sounds else ("image",)
+        for modality, projector in model.input_projectors.items():
+            if modality not in shown:  # the concept is never seen there
+                projector.requires_grad_(False)
         if told:
-            shown = ("image", "audio") if self.concept.sounds else ("image",)
             telling = [m for m in shown if isinstance(model.input_projectors[m], ResamplerProjector)]
             # in a dictionary, not as submodules: they are no part of what is trained or saved
             self.before = {m: deepcopy(model.input_projectors[m]).requires_grad_(False) for m in telling}
