@@ -1,11 +1,14 @@
 """The playground's language: what is said can be read back, is judged rightly, and what is held out stays out."""
 
+import importlib
+import pkgutil
 import random
 import re
 from dataclasses import replace
 
 import pytest
 
+from anygen import playground
 from anygen.playground import caption as captions
 from anygen.playground import edit as edits
 from anygen.playground import hearing, knowledge, question, sound_dialogue, sound_edit, sound_question, tale, unknown
@@ -171,6 +174,30 @@ def test_training_never_uses_held_out_words() -> None:
     stream = random.Random(3)
     seen = {text.rstrip(".?!").lower() for _ in range(4000) for text in user_texts(sample_chat(stream))}
     assert not seen & set(fixed)
+
+
+def phrasings() -> dict[str, tuple[str, ...]]:
+    """Every family of phrasings in the playground, by module and name."""
+    found = {}
+    for info in pkgutil.iter_modules(playground.__path__):
+        module = importlib.import_module(f"anygen.playground.{info.name}")
+        for name, value in vars(module).items():
+            if isinstance(value, tuple) and len(value) >= 5 and all(isinstance(item, str) for item in value):
+                if sum(" " in item for item in value) > len(value) / 2:
+                    found[f"{info.name}.{name}"] = value
+    return found
+
+
+def test_what_one_family_holds_out_no_other_trains() -> None:
+    def said(split: str) -> dict[str, str]:
+        return {
+            item.lower().rstrip(".?!"): name for name, items in phrasings().items() for item in split_part(items, split)
+        }
+
+    assert len(phrasings()) > 100
+    trained, heldout = said("train"), said("heldout")
+    both = {item: (trained[item], heldout[item]) for item in trained.keys() & heldout.keys()}
+    assert not both
 
 
 def test_sums_are_worked_out_one_by_one() -> None:

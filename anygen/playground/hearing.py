@@ -229,7 +229,7 @@ STATEMENTS = (
     "{x}.",
     "I hear {x}.",
     "You can hear {x}.",
-    "This is {x}.",
+    "This sounds like {x}.",
     "It sounds like {x}.",
     "There is {x}.",
     "We hear {x}.",

@@ -170,7 +170,7 @@ DRAWN_AND_SOUNDED = (
     "{request} and also play its sound",
     "{request}, then let me hear it",
     "{request}, together with its sound",
-    "{request} and its sound",
+    "{request} and its noise",
     "{request}, and play what it sounds like",
 )
 
