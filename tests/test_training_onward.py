@@ -9,6 +9,7 @@ from anygen.catalog import find
 from anygen.error import DataError, RequestError
 from anygen.model import AnyGenModel
 from anygen.testing import tiny_model
+from anygen.training.onward import blended
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
 
@@ -101,11 +102,26 @@ def test_projectors_of_some_media_learn_alone(tmp_path: Path) -> None:
     assert differ and all(name.startswith("output_projectors.audio.") for name in differ)
 
 
+def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> None:
+    before = AnyGenModel.load(tiny_model(tmp_path / "before", media=("image", "depth")))
+    after = AnyGenModel.load(tiny_model(tmp_path / "after", seed=1, media=("image", "depth")))
+    old, new = ({name: t.clone() for name, t in model.state_dict().items()} for model in (before, after))
+    learnt = {name for name, _ in after.named_parameters()}
+    found = blended(after, before, 0.75, but=["depth"]).state_dict()
+    for name, tensor in found.items():
+        tied = name == "llm.lm_head.weight"  # is the embeddings', which must not be blended twice
+        kept = name.startswith(("encoders.", "input_projectors.depth.")) or not (name in learnt or tied)
+        wanted = new[name] if kept else new[name].lerp(old[name], 0.25)
+        torch.testing.assert_close(tensor, wanted)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         (["onward=audio-generator"], "is for a model to go on from: name one with start=MODEL"),
         (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
+        (["blend=0.5"], "blend=0.5 is a share of a model that goes on from a start"),
+        (["start=nano", "blend=0"], "above 0, at most 1"),
         (["start=nano", "onward=llm"], "no step 'llm' in which a part of a model learns on; there are image-generator"),
     ],
 )

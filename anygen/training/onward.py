@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from anygen.error import RequestError
 from anygen.generators import GENERATORS
 from anygen.signals import MEDIA, SENSED
@@ -29,10 +31,27 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
         raise RequestError(f"onward={','.join(recipe.onward)} is for a model to go on from: name one with start=MODEL")
     if recipe.only and not recipe.start:
         raise RequestError(f"only={','.join(recipe.only)} is for a model to go on from: name one with start=MODEL")
+    if not 0 < recipe.blend <= 1 or (recipe.blend < 1 and not recipe.start):
+        raise RequestError(f"blend={recipe.blend} is a share of a model that goes on from a start: above 0, at most 1")
     for step in recipe.onward:
         if step not in ONWARD:
             raise RequestError(f"no step '{step}' in which a part of a model learns on; there are {', '.join(ONWARD)}")
     return recipe.onward
+
+
+@torch.no_grad()
+def blended(model: Any, before: Any, share: float, but: Sequence[str] = ()) -> Any:
+    """The model with language model and projectors so much as they are, the rest as they were `before` (WiSE-FT,
+    arXiv 2109.01903, section 3: two ends of one run have a good middle). Input projectors of the media `but` stay.
+    """
+    old = dict(before.named_parameters())
+    for name, parameter in model.named_parameters():  # what is tied is there once
+        part, _, rest = name.partition(".")
+        kept = part == "input_projectors" and rest.split(".")[0] in but
+        if part in ("llm", "input_projectors", "output_projectors") and not kept and name in old:
+            if old[name].shape == parameter.shape:
+                parameter.lerp_(old[name].to(parameter), 1 - share)
+    return model
 
 
 def pipeline_of(model: Any, modality: str, start: str) -> Any:

@@ -68,6 +68,7 @@ class Recipe:
     lora_matrices: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     anew: bool = False  # projectors of `start` begin anew
     onward: tuple[str, ...] = ()  # steps in which parts that `start` has learn on: its generators', its new senses'
+    blend: float = 1.0  # share of what was learnt in the finished model; the rest is what `start` was
     only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached
     bridged: bool = False  # the LLM's blocks look at features (gated cross-attention); one token stands for a medium
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0

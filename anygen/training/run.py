@@ -13,7 +13,7 @@ from anygen.error import RequestError
 from anygen.signals import MEDIA, SENSED
 from anygen.training.assembly import TELLING, Assembly
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.onward import checked, train_generator
+from anygen.training.onward import blended, checked, train_generator
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
@@ -339,6 +339,9 @@ class Run(Assembly):
         else:
             self.need(after)
         model = self.model(after or None)
+        if self.recipe.blend < 1:
+            anew = [step.removesuffix("-encoder") for step in self.recipe.onward if step.endswith("-encoder")]
+            model = blended(model, self.model(None), self.recipe.blend, but=anew)
         model.save(folder / self.recipe.name, dtype=torch.float16)
         write_provenance(folder / self.recipe.name, self.recipe, self.output)
         return True
