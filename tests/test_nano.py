@@ -185,10 +185,12 @@ def test_motions_are_felt(engine: anygen.Engine) -> None:
     assert sum(right) >= 21  # of ten motions
 
 
-@pytest.mark.parametrize("sense", ["depth", "thermal"])
-def test_maps_tell_their_backdrop(engine: anygen.Engine, sense: str) -> None:
+@pytest.mark.parametrize(("sense", "least"), [("depth", 7), ("thermal", 4)])
+def test_maps_are_told(engine: anygen.Engine, sense: str, least: int) -> None:
     world, chats = World(), asked(sense, 16)
     replies = engine.generate_batch([world.values(chat.messages[0]) for chat in chats], seed=0, to="text")
     told = [parse_caption(reply.text) for reply in replies]
     right = [t is not None and t.backdrop == c.facts["scene"].backdrop for t, c in zip(told, chats, strict=True)]
     assert sum(right) >= 13  # of ten backdrops
+    whole = [answer_right(reply.text, chat.facts) for reply, chat in zip(replies, chats, strict=True)]
+    assert sum(whole) >= least  # everything that the caption states
