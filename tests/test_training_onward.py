@@ -120,6 +120,8 @@ def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> No
     [
         (["onward=audio-generator"], "is for a model to go on from: name one with start=MODEL"),
         (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
+        (["start=nano", "only=audio", "pool=0"], "only=audio learns from what is cached of the playground"),
+        (["start=nano", "only=audio", "diffusion=0.1"], "only=audio learns from what is cached of the playground"),
         (["blend=0.5"], "blend=0.5 is a share of a model that goes on from a start"),
         (["start=nano", "blend=0"], "above 0, at most 1"),
         (["start=nano", "onward=llm"], "no step 'llm' in which a part of a model learns on; there are image-generator"),

@@ -74,13 +74,13 @@ class Assembly(Steps):
         from anygen.encoders import OWN, open_encoders
         from anygen.folder import GeneratorConfig, ModelConfig
         from anygen.model import AnyGenModel
-        from anygen.training.onward import replace_learnt
         from anygen.training.sense_steps import equip
         from anygen.training.tokenizer import SIGNALS
 
         if self.recipe.start and (after is None or not self.done(after)):
-            model = replace_learnt(self.begun(), self, self.recipe.onward)
-            model = equip(model, self, self.senses)
+            for step in self.recipe.onward:
+                self.need(step)
+            model = equip(self.begun(), self, self.senses)
             return anew(model) if self.recipe.anew else model
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")

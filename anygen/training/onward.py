@@ -31,6 +31,10 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
         raise RequestError(f"onward={','.join(recipe.onward)} is for a model to go on from: name one with start=MODEL")
     if recipe.only and not recipe.start:
         raise RequestError(f"only={','.join(recipe.only)} is for a model to go on from: name one with start=MODEL")
+    if recipe.only and (recipe.data or recipe.diffusion or recipe.bridged or not recipe.pool):
+        only = ",".join(recipe.only)
+        rest = "leave out data, diffusion, bridged and pool=0"
+        raise RequestError(f"only={only} learns from what is cached of the playground: {rest}")
     if not 0 < recipe.blend <= 1 or (recipe.blend < 1 and not recipe.start):
         raise RequestError(f"blend={recipe.blend} is a share of a model that goes on from a start: above 0, at most 1")
     for step in recipe.onward:

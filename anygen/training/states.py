@@ -19,8 +19,7 @@ from anygen.training.packing import pack
 ASKED = 4
 """Moments of a condition that has several which a batch is asked for."""
 
-
-_LOOKS = 16
+_LOOKS = 16  # chats of a task that are looked at for what its answers hold
 
 
 class States(NamedTuple):

@@ -141,7 +141,9 @@ class VideoGeneratorStage(nn.Module):
         self.vae = image.vae.eval().requires_grad_(False)
         self.tokenizer = image.tokenizer
         self.text_encoder = image.text_encoder.eval().requires_grad_(False)
-        self.unet = build_motion_unet(image.unet, begin.config.motion_num_attention_heads if begin else heads)
+        self.unet = build_motion_unet(
+            image.unet, begin.config.motion_num_attention_heads if begin is not None else heads
+        )
         if begin is not None:
             self.unet.load_state_dict(begin.state_dict())
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
