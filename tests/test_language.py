@@ -3,7 +3,6 @@
 import importlib
 import pkgutil
 import random
-import re
 from dataclasses import replace
 
 import pytest
@@ -32,7 +31,7 @@ from anygen.playground.language import (
 from anygen.playground.scene import Scene, is_heldout, place_of, relation_of, sample_scene
 from anygen.playground.slips import slip, slipped
 from anygen.playground.things import THINGS
-from anygen.playground.word import NUMBERS, a, split_part
+from anygen.playground.word import a, split_part
 
 SPLITS = ("train", "heldout")
 
@@ -198,25 +197,6 @@ def test_what_one_family_holds_out_no_other_trains() -> None:
     trained, heldout = said("train"), said("heldout")
     both = {item: (trained[item], heldout[item]) for item in trained.keys() & heldout.keys()}
     assert not both
-
-
-def test_sums_are_worked_out_one_by_one() -> None:
-    assert knowledge.counted(5, True, 2) == "five, one more is six, two more is seven"
-    assert knowledge.counted(3, False, 1) == "three, one less is two"
-    stream, asked = random.Random(0), 0
-    while asked < 60:
-        field, _, ways = knowledge.world_question(stream, "heldout")
-        if not field.startswith("sum"):
-            continue
-        asked += 1
-        steps, said = ways[0].split(": ")
-        found = re.findall(r"(\w+) (?:more|less) is (\w+)", steps)
-        assert [one for one, _ in found] == list(NUMBERS[1 : len(found) + 1])
-        assert said.removesuffix(".") in ways[1].lower() and found[-1][1] in said.lower()
-        assert found[-1][1] == ways[-2].lower().removesuffix(".")
-        for way in ways:  # the sum alone is right as well
-            assert answer_right(way, {"accept": ways})
-        assert not answer_right(f"{steps}: {said.replace(found[-1][1], 'no')}", {"accept": ways})
 
 
 def test_held_out_sums_and_names() -> None:

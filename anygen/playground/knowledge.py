@@ -335,16 +335,6 @@ def number_pairs(split: str) -> list[tuple[int, int]]:
     return [(x, y) for x, y in pairs if ((x + 2 * y) % 5 == 0) == (split == "heldout")]
 
 
-def counted(start: int, more: bool, count: int) -> str:
-    """How a sum is worked out, one by one: 'five, one more is six, two more is seven'.
-
-    A small model knows by heart only sums that it was told; each of these steps is a next number and a next step.
-    """
-    sign, word = (1, "more") if more else (-1, "less")
-    steps = (f"{NUMBERS[n]} {word} is {NUMBERS[start + sign * n]}" for n in range(1, count + 1))
-    return ", ".join((NUMBERS[start], *steps))
-
-
 def _number(n: int, stream: random.Random) -> str:
     return str(n) if stream.random() < 0.3 else NUMBERS[n]
 
@@ -415,9 +405,7 @@ def _things_sum(stream: random.Random, split: str) -> Answered:
     ask = ask.replace("There are", "There is") if start == 1 else ask
     ask = sentence(ask.format(a=first, b=_number(y, stream), xs=called(item, stream, plural=True)), end="")
     verb, name = ("is", item.name) if total == 1 else ("are", item.plural)
-    said = f"there {verb} {NUMBERS[total]} {name}"
-    full = sentence(f"{counted(start, more, y)}: {said}")
-    return ask, [full, sentence(said), f"{NUMBERS[total]} {name}", NUMBERS[total], str(total)]
+    return ask, [f"There {verb} {NUMBERS[total]} {name}.", f"{NUMBERS[total]} {name}", NUMBERS[total], str(total)]
 
 
 def _sum(stream: random.Random, split: str) -> Answered:
@@ -425,8 +413,8 @@ def _sum(stream: random.Random, split: str) -> Answered:
     more = stream.random() < 0.6
     start, total, word = (x, x + y, "plus") if more else (x + y, x, "minus")
     ask = pick(PLUS if more else MINUS, stream, split).format(a=_number(start, stream), b=_number(y, stream))
-    said = f"{NUMBERS[start]} {word} {NUMBERS[y]} is {NUMBERS[total]}"
-    return _said(ask, f"{counted(start, more, y)}: {said}", said, NUMBERS[total], str(total))
+    full = f"{NUMBERS[start]} {word} {NUMBERS[y]} is {NUMBERS[total]}"
+    return _said(ask, full, NUMBERS[total], str(total))
 
 
 def _count_to(stream: random.Random, split: str) -> Answered:
