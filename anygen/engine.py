@@ -313,7 +313,7 @@ class Engine:
         self, modality: str, hidden: Tensor, asked: Asked, index: int, film: Video | None = None
     ) -> Generator[Event, None, Any]:
         """Run one generator in a thread, and pass on what it reports; with `film` that comes back, with the sound."""
-        condition = self._condition(modality, hidden.unsqueeze(0))
+        condition = self._condition(modality, hidden.unsqueeze(0), [asked.source])
         every = asked.options.preview
 
         def whole(made: Any) -> Any:
@@ -333,9 +333,18 @@ class Engine:
         return whole((yield from follow(work)))
 
     @torch.no_grad()
-    def _condition(self, modality: str, hidden: Tensor) -> Tensor:
+    def _condition(self, modality: str, hidden: Tensor, sources: Sequence[Image | None]) -> Tensor:
+        """Conditions of answers' hidden states; `sources` are the pictures that they edit."""
+        seen = [self._seen(modality, source) for source in sources]
         with self.model.at(modality):
-            return self.model.predict_condition(modality, hidden)
+            return self.model.predict_condition(modality, hidden, seen=seen)
+
+    def _seen(self, modality: str, source: Image | None) -> Tensor | None:
+        """Encoder features of a picture that is edited, for an output projector that sees it."""
+        if source is None or source.type != modality or not self.model.output_projectors[modality].sighted:
+            return None
+        with self.model.at("read"):
+            return self.model.encode(modality, [source])[0]
 
     def _settings(self, modality: str, asked: Asked) -> dict[str, Any]:
         """The keywords of `generate`: steps, guidance and, for an edit, the source with its strength."""
@@ -417,7 +426,8 @@ class Engine:
             for start in range(0, len(members), len(batch)):
                 chunk = members[start : start + len(batch)]
                 began = time.perf_counter()
-                condition = self._condition(modality, torch.stack([hidden for *_, hidden in chunk]))
+                sources = [batch[number].source for number, *_ in chunk]
+                condition = self._condition(modality, torch.stack([hidden for *_, hidden in chunk]), sources)
                 seeds = [part_seed(batch[number].seed, index) for number, index, _ in chunk]
                 with self.model.at(modality):
                     values = self.model.generator(modality).generate(condition, seeds, **dict(settings))

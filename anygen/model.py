@@ -93,6 +93,15 @@ class AnyGenModel(nn.Module):
             ):
                 if ours != theirs:
                     raise ModelError(f"output projector {modality}: {what} is {ours}, but its neighbour has {theirs}")
+            if projector.sighted:
+                eye = self.encoders[modality] if modality in self.encoders else None
+                ours, theirs = (
+                    (projector.config.sights, projector.config.sight_width),
+                    eye and (eye.tokens, eye.width),
+                )
+                if ours != theirs:
+                    has = f"the encoder gives {list(theirs)}" if theirs else "there is no encoder"
+                    raise ModelError(f"output projector {modality} sees features of {list(ours)}, but {has}")
 
     # --- what it is
 
@@ -230,17 +239,24 @@ class AnyGenModel(nn.Module):
 
     # --- the way out
 
-    def predict_condition(self, modality: str, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
+    def predict_condition(
+        self,
+        modality: str,
+        hidden: Tensor,
+        parts: Tensor | None = None,
+        seen: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
         """Hidden states at the signal tokens [n, count, LLM width] to conditions [n, length, width].
 
-        `parts` names those of the projector's moments that are wanted; None: all.
+        `parts` names those of the projector's moments that are wanted; None: all. `seen` are encoder features [tokens,
+        width] of the media that are edited, None for a row that edits none; only a `sighted` projector looks at them.
         """
         if modality not in self.output_projectors:
             raise RequestError(f"no generator for {modality!r}; this model writes {', '.join(('text', *self.writes))}")
         projector = self.output_projectors[modality]
         signals = torch.tensor(self.vocabulary.spans[modality].signals, device=self.device)
         like = projector.condition_mean
-        return projector(hidden.to(like), self.llm.get_input_embeddings()(signals).to(like), parts)
+        return projector(hidden.to(like), self.llm.get_input_embeddings()(signals).to(like), parts, seen)
 
     def span_states(self, modality: str, input_ids: Tensor, hidden: Tensor) -> Tensor:
         """Of hidden states [batch, length, width], those at the signals of every span: [spans, count, width].
@@ -267,6 +283,7 @@ class AnyGenModel(nn.Module):
         condition_weights: Mapping[str, Tensor] | None = None,
         return_conditions: bool = False,
         label_weights: Tensor | None = None,
+        seen: Mapping[str, Sequence[Tensor | None]] | None = None,
     ) -> Any:
         """Named losses of a batch.
 
@@ -274,7 +291,8 @@ class AnyGenModel(nn.Module):
         no loss counts; `label_weights` [batch, length] say how much each does (default: all alike). `media` are encoder
         features [n, tokens, width] per modality, in the order of their places; they replace the placeholders.
         `conditions` are the targets [k, length, width] of all k spans of the batch, in order, earlier turns included;
-        `condition_weights` [k, length] say how much which of their tokens counts (default: all alike).
+        `condition_weights` [k, length] say how much which of their tokens counts (default: all alike). `seen` are for
+        each modality the k features that its sighted output projector sees (`predict_condition`).
 
         `text` is cross-entropy. `condition_<modality>` is the squared error in units of the condition's deviation, plus
         1 - cosine. With `return_conditions` the result is (losses, predicted conditions of every span).
@@ -296,7 +314,7 @@ class AnyGenModel(nn.Module):
         predicted: dict[str, Tensor] = {}
         for modality in (m for m in MEDIA if m in wanted):
             hidden = self.span_states(modality, input_ids, out.hidden_states[-1])
-            predicted[modality] = self.predict_condition(modality, hidden)
+            predicted[modality] = self.predict_condition(modality, hidden, seen=(seen or {}).get(modality))
         for modality, target in (conditions or {}).items():
             if target.shape != predicted[modality].shape:
                 raise ModelError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -222,10 +223,14 @@ class QueryConfig:
     add_embeddings: bool = False
     spread: int = 1  # so many tokens of the memory are read from each signal's state
     moments: int = 1  # the condition is so many parts, each of the same queries at another moment
+    sights: int = 0  # so many features of the medium that is edited are seen beside the signals; 0: none are
+    sight_width: int = 0
 
     def __post_init__(self) -> None:
         positive(self, "count", "width_in", "length", "width_out", "width", "heads", "feedforward", "decoder_layers")
         positive(self, "spread", "moments")
+        if self.sights:
+            positive(self, "sights", "sight_width")
         divides(self, "heads", "width")
         divides(self, "moments", "length")
 
@@ -286,17 +291,29 @@ class OutputProjector(nn.Module):
         """Equal parts of a condition that are told by the same queries."""
         return 1
 
-    def forward(self, hidden: Tensor, embeddings: Tensor | None = None, parts: Tensor | None = None) -> Tensor:
+    @property
+    def sighted(self) -> bool:
+        """Whether it sees the medium that is edited."""
+        return False
+
+    def forward(
+        self,
+        hidden: Tensor,
+        embeddings: Tensor | None = None,
+        parts: Tensor | None = None,
+        seen: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
         """Hidden states at the signal tokens [batch, count, width_in] -> condition [batch, length, width_out].
 
         `embeddings` [count, width_in] are the input embeddings of the same tokens; used when `add_embeddings` is on.
-        `parts` names those of the `moments` parts of the condition that are wanted; None: all.
+        `parts` names those of the `moments` parts of the condition that are wanted; None: all. `seen` are features
+        [sights, sight_width] of the media that are edited, None where there is none; used by a `sighted` projector.
         """
         if self.config.add_embeddings:
             if embeddings is None:
                 raise ModelError("this output projector adds the signal tokens' input embeddings, but none were given")
             hidden = hidden + embeddings
-        unit = self.predict(hidden, parts)
+        unit = self.look(hidden, parts, seen) if self.sighted else self.predict(hidden, parts)
         return unit * self.part(self.condition_std, parts) + self.part(self.condition_mean, parts)
 
     def part(self, condition: Tensor, parts: Tensor | None) -> Tensor:
@@ -307,6 +324,9 @@ class OutputProjector(nn.Module):
 
     def predict(self, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
         raise AssertionError("subclasses predict")
+
+    def look(self, hidden: Tensor, parts: Tensor | None, seen: Sequence[Tensor | None] | None) -> Tensor:
+        raise AssertionError("subclasses that are sighted look")
 
 
 class LinearOutput(OutputProjector):
@@ -332,6 +352,9 @@ class QueryTransformer(OutputProjector):
     With `moments` m, there is a query for each of length / m tokens, and what it found is told m times: by MLPs that
     know which time it is, and a block between them, as the same word has another place when more is said before it.
     That is for generators whose frames are told one by one.
+
+    With `sights`, the queries also look at an encoder's features of the medium that is edited: words say what shall be
+    there, and where it stands is seen. Rows without one look at a token of its own that stands for nothing.
     """
 
     config_type = QueryConfig
@@ -354,12 +377,36 @@ class QueryTransformer(OutputProjector):
             self.times = nn.ModuleList(Moment(config.width, 2 * config.width, config.moments) for _ in range(2))
             self.within = Block(config.width, config.heads, config.feedforward, cross=True)
         self.outward = nn.Sequential(nn.LayerNorm(config.width), nn.Linear(config.width, config.width_out))
+        if config.sights:
+            self.sight = nn.Linear(config.sight_width, config.width)
+            self.sight_place = nn.Parameter(torch.randn(config.sights, config.width) * 0.02)
+            self.sight_norm = nn.LayerNorm(config.width)
+            self.blind = nn.Parameter(torch.randn(config.width) * 0.02)
 
     @property
     def moments(self) -> int:
         return self.config.moments
 
-    def predict(self, hidden: Tensor, parts: Tensor | None = None) -> Tensor:
+    @property
+    def sighted(self) -> bool:
+        return self.config.sights > 0
+
+    def look(self, hidden: Tensor, parts: Tensor | None, seen: Sequence[Tensor | None] | None) -> Tensor:
+        return self.predict(hidden, parts, self.sights(seen or [None] * len(hidden)))
+
+    def sights(self, seen: Sequence[Tensor | None]) -> Tensor:
+        """What is seen of each row's medium, and of none: [rows, sights, width]."""
+        size = (self.config.sights, self.config.sight_width)
+        if wrong := [list(one.shape) for one in seen if one is not None and tuple(one.shape) != size]:
+            raise ModelError(f"this output projector sees features of {list(size)}, not of {wrong[0]}")
+        blind = self.blind.expand(self.config.sights, -1)
+        given = [one for one in seen if one is not None]
+        if not given:
+            return blind.expand(len(seen), -1, -1)
+        found = iter(self.sight_norm(self.sight(torch.stack(given).to(blind)) + self.sight_place))
+        return torch.stack([blind if one is None else next(found) for one in seen])
+
+    def predict(self, hidden: Tensor, parts: Tensor | None = None, sights: Tensor | None = None) -> Tensor:
         memory = self.inward(hidden).unflatten(-1, (self.spread, -1)).transpose(1, 2).flatten(1, 2)
         memory = memory + self.place  # [batch, spread * count, width]
         for block in self.encoder:
@@ -368,6 +415,8 @@ class QueryTransformer(OutputProjector):
         x = self.queries.expand(len(hidden), -1, -1)  # [batch, length / moments, width]
         if self.spread > 1 and memory.shape[1] >= x.shape[1] > 1:
             x = x + memory[:, : x.shape[1]]
+        if sights is not None:
+            memory = torch.cat([memory, sights], 1)
         for block in self.decoder:
             x = block(x, memory)
         if self.moments > 1:

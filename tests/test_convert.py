@@ -205,9 +205,9 @@ def test_states_are_taken_where_the_config_says(
     seen: list[torch.Tensor] = []
     original = engine._condition
 
-    def watch(modality: str, hidden: torch.Tensor) -> torch.Tensor:
+    def watch(modality: str, hidden: torch.Tensor, sources: Any) -> torch.Tensor:
         seen.append(hidden[0])
-        return original(modality, hidden)
+        return original(modality, hidden, sources)
 
     monkeypatch.setattr(engine, "_condition", watch)
     chat = engine.chat(seed=1)

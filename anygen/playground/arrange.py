@@ -4,9 +4,8 @@ import math
 import random
 from dataclasses import replace
 
-from anygen.playground.scene import VARIANTS, Placed, Scene, is_heldout, place_of, relation_of
+from anygen.playground.scene import VARIANTS, Placed, Scene, is_heldout, place_of, relation_of, turned
 from anygen.playground.things import PLACES, SIZES
-from anygen.playground.word import INVERSE
 
 _TRIES = 400
 COUNT_SIZES = {2: ("medium",), 3: ("medium", "small"), 4: ("small",)}
@@ -97,8 +96,8 @@ def upright(scene: Scene) -> Scene:
     """
     if scene.relation not in ("right of", "below"):
         return scene
-    turned = replace(scene, things=scene.things[::-1], relation=INVERSE[scene.relation])
-    return turned if is_heldout(turned) == is_heldout(scene) else scene
+    other = turned(scene)
+    return other if is_heldout(other) == is_heldout(scene) else scene
 
 
 def settle(scene: Scene) -> Scene:

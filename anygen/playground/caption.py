@@ -4,7 +4,7 @@ import random
 import re
 
 from anygen.playground.arrange import on_backdrop, one_thing
-from anygen.playground.scene import Scene, is_heldout, place_of, sample_scene
+from anygen.playground.scene import Scene, in_split, place_of, sample_scene
 from anygen.playground.things import thing
 from anygen.playground.word import (
     BACKDROP_WORDS,
@@ -293,7 +293,7 @@ def sample_scene_to_draw(stream: random.Random, split: str = "train") -> Scene:
     scene = sample_scene(stream, split=split)
     if stream.random() < 0.3:
         plain = plain_scene(scene, stream)
-        if is_heldout(plain) == (split == "heldout"):
+        if in_split(plain, split):
             return plain
     return scene
 

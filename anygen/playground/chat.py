@@ -34,8 +34,10 @@ def text_part(text: str) -> Part:
     return {"type": "text", "text": text}
 
 
-def image_part(scene: Scene) -> Part:
-    return {"type": "image", "scene": scene}
+def image_part(scene: Scene, source: Scene | None = None) -> Part:
+    """A picture; one that the assistant makes of another one knows that as its `source`."""
+    part: Part = {"type": "image", "scene": scene}
+    return part if source is None else part | {"source": source}
 
 
 def audio_part(clip: Clip) -> Part:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from anygen.playground import film_dialogue, sound_dialogue
 from anygen.playground.arrange import upright
 from anygen.playground.caption import caption, casual, draw_request, sample_scene_to_draw
-from anygen.playground.chat import Chat, Message, Part, asked, assistant, drawn, text_part, told, user
+from anygen.playground.chat import Chat, Message, Part, asked, assistant, drawn, image_part, text_part, told, user
 from anygen.playground.clip import upright as upright_clip
 from anygen.playground.edit import edit, sample_edit
 from anygen.playground.film import upright as upright_film
@@ -48,14 +48,15 @@ def _finding(stream: random.Random, split: str) -> Chat:
     return Chat(messages=(asked(scene, ask, stream), assistant(answer)), task="pope", facts=facts)
 
 
-def _changed(scene: Scene) -> Message:
-    """The assistant's turn that draws an edited scene."""
-    return assistant(f"Done: {caption(scene)}.", scene)
+def _changed(scene: Scene, source: Scene) -> Message:
+    """The assistant's turn that draws what an edit makes of the source."""
+    said = text_part(f"Done: {caption(scene)}.")
+    return {"role": "assistant", "content": [said, image_part(scene, source)]}
 
 
 def _editing(stream: random.Random, split: str) -> Chat:
     kind, source, ask, target = sample_edit(stream, split)
-    messages = (asked(source, ask, stream), _changed(target))
+    messages = (asked(source, ask, stream), _changed(target, source))
     return Chat(messages=messages, task="edit", facts={"edit": kind, "source": source, "target": target})
 
 
@@ -91,8 +92,8 @@ def _talking(stream: random.Random, split: str) -> Chat:
         for _ in range(stream.choice((0, 1, 1, 2))):
             edited = edit(scene, stream, split, seen=False)
             if edited:
+                messages += [user(casual(edited[1], stream)), _changed(edited[2], scene)]
                 scene = edited[2]
-                messages += [user(casual(edited[1], stream)), _changed(scene)]
         if len(messages) > 2 or not given:
             break
     form = stream.random()
@@ -237,14 +238,17 @@ def told_of(part: Part) -> str:
     return sound_caption(upright_clip(part["clip"])) if part["type"] == "audio" else caption(upright(part["scene"]))
 
 
-def _in_words(part: Part) -> Part:
-    return part if part["type"] == "text" else text_part(f"[{told_of(part)}]")
+def in_words(chat: Chat, but: Collection[str] = ()) -> Chat:
+    """The chat with each medium that the user gives replaced by its caption in brackets; what is made stays.
 
+    So do media of the types `but`.
+    """
 
-def in_words(chat: Chat) -> Chat:
-    """The chat with each medium that the user gives replaced by its caption in brackets; what is made stays."""
+    def told(part: Part) -> Part:
+        return part if part["type"] in ("text", *but) else text_part(f"[{told_of(part)}]")
+
     messages = [
-        {"role": "user", "content": [_in_words(part) for part in message["content"]]}
+        {"role": "user", "content": [told(part) for part in message["content"]]}
         if message["role"] == "user"
         else message
         for message in chat.messages

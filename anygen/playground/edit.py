@@ -15,7 +15,7 @@ from anygen.playground.arrange import (
     two_things,
     upright,
 )
-from anygen.playground.scene import Placed, Scene, is_heldout, place_of, relation_of, sample_scene
+from anygen.playground.scene import Placed, Scene, in_split, place_of, relation_of, sample_scene
 from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS, thing
 from anygen.playground.word import (
     BACKDROP_WORDS,
@@ -301,7 +301,7 @@ def edit(
         return None
     ask, target = edited
     target = target if seen else _settled(scene, target, stream)
-    return (kind, ask, target) if is_heldout(target) == (split == "heldout") else None
+    return (kind, ask, target) if in_split(target, split) else None
 
 
 def _settled(source: Scene, target: Scene, stream: random.Random) -> Scene:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS
 
@@ -71,6 +71,23 @@ def is_heldout(scene: Scene) -> bool:
     return _held_out("three", *sorted(names)[:2])
 
 
+def in_split(scene: Scene, split: str) -> bool:
+    """Whether the split has this scene. Training has none of which either reading is held out: who shows a cat left of
+    a dog has shown a dog right of a cat."""
+    if split == "heldout":
+        return is_heldout(scene)
+    return not is_heldout(scene) and (scene.relation not in _TURNED or not is_heldout(turned(scene)))
+
+
+def turned(scene: Scene) -> Scene:
+    """The same picture said the other way round: 'a dog right of a cat' for 'a cat left of a dog'."""
+    assert scene.relation
+    return replace(scene, things=scene.things[::-1], relation=_TURNED[scene.relation])
+
+
+_TURNED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+
 def _between(stream: random.Random, low: float, high: float) -> float:
     return round(stream.uniform(low, high), 3)
 
@@ -131,7 +148,8 @@ def _three(stream: random.Random, grid: int | None) -> tuple[Placed, ...]:
 def sample_scene(
     stream: random.Random, kind: str | None = None, split: str = "train", grid: int | None = None
 ) -> Scene:
-    """A random scene of the kind (any when None). `split` "train" never gives a held-out scene, "heldout" only such.
+    """A random scene of the kind (any when None). `split` "train" never gives a held-out scene, "heldout" only such
+    (`in_split`).
 
     With `grid` (cells on a side, a multiple of 8) every sprite covers whole cells; without, it stands anywhere.
     """
@@ -151,5 +169,5 @@ def sample_scene(
             relation=relation,
             variant=stream.randrange(VARIANTS),
         )
-        if is_heldout(scene) == (split == "heldout"):
+        if in_split(scene, split):
             return scene

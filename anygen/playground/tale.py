@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from anygen.playground.arrange import one_thing, two_things
 from anygen.playground.caption import casual
 from anygen.playground.reading import parse_caption
-from anygen.playground.scene import Scene, is_heldout
+from anygen.playground.scene import Scene, in_split
 from anygen.playground.things import BACKDROPS, THINGS, Thing
 from anygen.playground.unknown import unknown_name
 from anygen.playground.word import BACKDROP_WORDS, NUMBERS, a, called, pick, sentence
@@ -216,7 +216,7 @@ def _picture(hero: str, relation: str | None, other: str | None, backdrop: str, 
 def _companions(hero: str, other: str, relations: Sequence[str], split: str, stream: random.Random) -> list[str]:
     """The relations in which a story of this split may show the hero with the other thing."""
     pictures = {relation: two_things(hero, relation, other, BACKDROPS[0], stream) for relation in relations}
-    return [relation for relation, scene in pictures.items() if split == "heldout" or not is_heldout(scene)]
+    return [relation for relation, scene in pictures.items() if split == "heldout" or in_split(scene, split)]
 
 
 def tell(hero: str, pages: int, wish: Wish, stream: random.Random, split: str = "train") -> list[Page] | None:
@@ -224,7 +224,7 @@ def tell(hero: str, pages: int, wish: Wish, stream: random.Random, split: str = 
 
     None where the wish could only be shown by a picture that is held out from training.
     """
-    grounds = [name for name in BACKDROPS if split == "heldout" or not is_heldout(one_thing(hero, name, stream))]
+    grounds = [name for name in BACKDROPS if split == "heldout" or in_split(one_thing(hero, name, stream), split)]
     if wish.backdrop and wish.backdrop not in grounds:
         return None
     turn = max(1, pages - 2)

@@ -14,11 +14,9 @@ from anygen.error import RequestError
 from anygen.model import AnyGenModel, positions
 from anygen.playground.chat import Chat
 from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, tasks
-from anygen.playground.film import settle
 from anygen.playground.reading import answer_right
 from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
-from anygen.playground.storyboard import storyboard
 from anygen.projectors import BorrowedProjector, ResamplerProjector
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
@@ -28,6 +26,7 @@ from anygen.training.llm import answer_weights
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
+from anygen.training.sighting import sources, told_to
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All matrices of a Llama's block."""
@@ -99,7 +98,8 @@ class AlignmentStage(nn.Module):
     With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
     With `checkpointing` the LLM keeps no activations of its blocks, and computes them again for the gradients.
     A share `slips` of what users say is typed carelessly, and answers are weighed as the language model's own training
-    does (`llm.answer_weights`). With `data`, the chats of a data set take the playground's place, as they are.
+    does (`llm.answer_weights`). With `data`, the chats of a data set take the playground's place, as they are. Input
+    projectors of the media `resting` do not learn.
     """
 
     def __init__(
@@ -123,6 +123,7 @@ class AlignmentStage(nn.Module):
         checkpointing: bool = False,
         quantize: str = "",
         data: FolderChats | None = None,
+        resting: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.names_weight, self.slips = names, slips
@@ -146,6 +147,8 @@ class AlignmentStage(nn.Module):
             model.llm = adapt(model.llm, rank, alpha, dropout, matrices)
         if "input" in train:
             model.input_projectors.requires_grad_(True)
+            for modality in resting:
+                model.input_projectors[modality].requires_grad_(False)
         if "output" in train:
             model.output_projectors.requires_grad_(True)
         if "signals" in train:
@@ -203,7 +206,13 @@ class AlignmentStage(nn.Module):
             made = [part for part in outputs if part["type"] == modality]
             if made and self.draws:
                 generator = self.model.generator(modality)
-                coded = generator.coded([told_to(generator, part) for part in made])
+                behind = sources(made, stream) if self.model.output_projectors[modality].sighted else [None] * len(made)
+                if seen := [source for source in behind if source is not None]:
+                    given = sense.shown([{"type": modality, "scene": source} for source in seen])
+                    batch |= {f"{modality}/seen/{key}": value for key, value in given.items()}
+                    batch[f"edits_{modality}"] = torch.tensor([source is not None for source in behind])
+                texts = [told_to(generator, p, seen=source is not None) for p, source in zip(made, behind, strict=True)]
+                coded = generator.coded(texts)
                 batch |= {f"{modality}/told/{key}": value for key, value in coded.items()}
                 if self.diffusion_weight:
                     batch |= {f"{modality}/made/{key}": value for key, value in sense.made(made).items()}
@@ -212,15 +221,19 @@ class AlignmentStage(nn.Module):
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         media = {m: batch[f"features_{m}"] for m in MEDIA if f"features_{m}" in batch}
         conditions = {m: batch[f"conditions_{m}"] for m in MEDIA if f"conditions_{m}" in batch}
-        shown, told, made = (
-            {m: _under(batch, f"{m}/{key}/") for m in self.senses} for key in ("shown", "told", "made")
+        shown, told, made, behind = (
+            {m: _under(batch, f"{m}/{key}/") for m in self.senses} for key in ("shown", "told", "made", "seen")
         )
+        seen: dict[str, list[Tensor | None]] = {}
         with torch.no_grad():
             for modality, sense in self.senses.items():
                 if shown[modality]:
                     media[modality] = self.model.encoders[modality](sense.features_of(shown[modality])).float()
                 if told[modality]:
                     conditions[modality] = self.model.generator(modality).tell(**told[modality]).float()
+                if behind[modality]:
+                    features = iter(self.model.encoders[modality](sense.features_of(behind[modality])).float())
+                    seen[modality] = [next(features) if one else None for one in batch[f"edits_{modality}"].tolist()]
         weights = {m: padding_weights(given["attention_mask"]) for m, given in told.items() if given}
         losses, predicted = self.model(
             batch["ids"],
@@ -230,6 +243,7 @@ class AlignmentStage(nn.Module):
             condition_weights={m: w for m, w in weights.items() if w.shape[1] == conditions[m].shape[1]},
             return_conditions=True,
             label_weights=answer_weights((batch["labels"] != IGNORE).float()) if self.data is None else None,
+            seen=seen,
         )
         if self.names_weight and self.data is None:
             for modality in (m for m in self.model.reads if lies_on_patches(self.model.input_projectors[m])):
@@ -312,13 +326,6 @@ def padding_weights(mask: Tensor) -> Tensor:
     if mask.ndim == 4:
         mask = mask.amax(2).flatten(1)
     return 0.2 + 0.8 * mask.float()
-
-
-def told_to(generator: Any, part: dict[str, Any]) -> str:
-    """What a generator is told of a part of the playground: its caption; of a film where it takes them a storyboard."""
-    if "film" in part and generator.moments > 1:
-        return storyboard(settle(part["film"]))
-    return caption_of(part)
 
 
 def _under(batch: Batch, prefix: str) -> Batch:

@@ -7,6 +7,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from anygen.bridging import GatedConfig, GatedProjector
+from anygen.error import RequestError
 from anygen.signals import SENSED
 from anygen.training.recipe import Recipe
 from anygen.training.steps import Steps
@@ -25,13 +26,15 @@ READING = {"image": (2, 2), "audio": (2, 2), "video": (1, 1)}
 these and the decoder's are inside: films take less, so that all of nano stays below 100 MB."""
 
 
-def _captions(modality: str, count: int, storyboards: bool = False) -> list[str]:
-    """Random training captions, of films storyboards."""
+def _captions(modality: str, count: int, storyboards: bool = False, placed: bool = False) -> list[str]:
+    """Random training captions, of films storyboards; where pictures are `placed`, every other one with squares."""
     if modality == "image":
         from anygen.playground.caption import caption
+        from anygen.playground.squares import placed_caption
         from anygen.training.image_vae import scenes_of
 
-        return [caption(scene) for scene in scenes_of(0, count, 99)]
+        scenes = scenes_of(0, count, 99)
+        return [placed_caption(s) if placed and i % 2 else caption(s) for i, s in enumerate(scenes)]
     if modality == "video":
         from anygen.playground.film import sample_film, settle
         from anygen.playground.storyboard import storyboard
@@ -80,7 +83,7 @@ class Assembly(Steps):
         if self.recipe.start and (after is None or not self.done(after)):
             for step in self.recipe.onward:
                 self.need(step)
-            model = equip(self.begun(), self, self.senses)
+            model = self._give_sight(equip(self.begun(), self, self.senses))
             return anew(model) if self.recipe.anew else model
         if after is not None:
             return AnyGenModel.load(self.need(after) / "model")
@@ -115,7 +118,28 @@ class Assembly(Steps):
             {m: self._outof(m, generators[m]) for m in self.made},
             generators,
         )
-        return equip(model, self, self.senses)
+        return self._give_sight(equip(model, self, self.senses))
+
+    def _give_sight(self, model: Any) -> Any:
+        """The model with output projectors that see what is edited, where the recipe says so and they did not yet."""
+        from anygen.projectors import QueryTransformer
+        from anygen.training.sighting import widened
+
+        for modality in self.recipe.sighted:
+            if modality != "image":
+                raise RequestError(f"sighted={modality}: nothing but pictures is edited so, sighted=image")
+            if modality not in model.writes or modality not in model.reads:
+                continue
+            projector = model.output_projectors[modality]
+            if not isinstance(projector, QueryTransformer):
+                raise RequestError(
+                    f"sighted={modality}: a {type(projector).__name__} sees nothing, a query transformer can"
+                )
+            if not projector.sighted:
+                captions = _captions(modality, 512, placed=True)
+                generator = model.generator(modality)
+                model.output_projectors[modality] = widened(projector, model.encoders[modality], generator, captions)
+        return model
 
     def _towers(self) -> dict[str, Path]:
         """Where the encoders are; the text tower was trained beside the image encoder."""

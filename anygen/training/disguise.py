@@ -28,11 +28,16 @@ def pattern(clip: Clip) -> str:
     return f"{COUNT_WORDS[len(clip.played)][0]}, {clip.tempo}" if clip.kind == "times" else ""
 
 
+def seeming(clip: Clip, how: tuple[int, int]) -> Clip:
+    """The clip as it sounds in that disguise: upside down, what rose falls."""
+    if clip.kind == "melody" and how[1]:
+        return replace(clip, direction=DIRECTIONS[1 - DIRECTIONS.index(clip.direction or "")])
+    return clip
+
+
 def told_in_disguise(clip: Clip, how: tuple[int, int]) -> str:
     """The canonical caption of the clip in that disguise: 'the sound of something, rising'."""
-    if clip.kind == "melody" and how[1]:
-        clip = replace(clip, direction=DIRECTIONS[1 - DIRECTIONS.index(clip.direction or "")])
-    return sound_caption(clip).replace(sound_of(clip.things[0]).heard, "something", 1)
+    return sound_caption(seeming(clip, how)).replace(sound_of(clip.things[0]).heard, "something", 1)
 
 
 def sample_disguise(stream: random.Random) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """nano's image generator: a latent flow-matching UNet with its own text encoder, kept as a plain diffusers pipeline."""
 
+import copy
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,16 @@ from anygen.playground.compositor import Compositor
 from anygen.playground.edit import sample_edit
 from anygen.playground.reading import mentions
 from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.squares import placed_caption
 from anygen.playground.things import INDEX, THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
 
 TIMESTEPS = 1000
+ANCHOR = 4.0
+"""Weight of what holds a trained text encoder near to what it says."""
+
 _UNRELATED = 0.15  # share of the pictures to be edited that the scene has nothing of
 
 
@@ -169,11 +174,16 @@ class ImageGeneratorStage(nn.Module):
 
     A share `edits` of the scenes are edits of another one, whose picture an adapter reads beside them: what the caption
     leaves open is as it was there, on the nearest cells. Now and then that picture has nothing to do with the scene.
+
+    A share `placed` of the scenes stands anywhere on the grid, and the caption says where square by square
+    (`squares.placed_caption`). A text encoder that learns this when it can do all else is held near to what it says of
+    other captions: `anchor` weighs the distance to a copy of it, in units of its states' deviation.
     """
 
     name = "image-generator"
     short = True
     sprites: Tensor
+    anchor: Any  # the text encoder as it was
 
     def __init__(
         self,
@@ -191,9 +201,12 @@ class ImageGeneratorStage(nn.Module):
         sketch_steps: int = 0,
         settled: float = 0.0,
         edits: float = 0.0,
+        placed: float = 0.0,
+        anchor: float = 0.0,
     ) -> None:
         super().__init__()
         self.focus, self.settled, self.edits = focus, settled, edits
+        self.placed, self.anchor_weight = placed, anchor
         self.text_steps = text_steps
         self.vae = vae.eval().requires_grad_(False)
         self.side, self.repeats, self.plain = side, repeats, plain
@@ -246,6 +259,10 @@ class ImageGeneratorStage(nn.Module):
         scene = sample_scene(stream, grid=self.grid)
         return settle(scene) if stream.random() < self.settled else scene
 
+    def placed_scene(self, stream: random.Random) -> Scene:
+        """A scene of which is told where all of it stands: any, or what an edit makes of one."""
+        return on_cells(sample_edit(stream)[3]) if stream.random() < 0.3 else sample_scene(stream, grid=self.grid)
+
     def edited(self, stream: random.Random) -> tuple[Scene | None, Scene]:
         """The scene of a picture to be edited, or None, and the scene to be drawn."""
         if stream.random() >= self.edits:
@@ -255,15 +272,24 @@ class ImageGeneratorStage(nn.Module):
             return source, self.scene(stream)
         return source, on_cells(target) if self.grid else target
 
+    def ordered(self, stream: random.Random) -> tuple[Scene | None, Scene, str]:
+        """The same, and what is said of the scene to be drawn."""
+        if self.placed and stream.random() < self.placed:
+            scene = self.placed_scene(stream)
+            return None, scene, placed_caption(scene)
+        source, target = self.edited(stream)
+        return source, target, caption(target) if stream.random() < self.plain else paraphrase(target, stream)
+
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|generator")
-        pairs = [self.edited(stream) for _ in range(max(1, size // self.repeats))]
-        scenes = [target for _, target in pairs]
-        texts = [caption(s) if stream.random() < self.plain else paraphrase(s, stream) for s in scenes]
-        texts = ["" if stream.random() < 0.1 else text for text in texts]
+        orders = [self.ordered(stream) for _ in range(max(1, size // self.repeats))]
+        pairs, scenes = [(source, target) for source, target, _ in orders], [target for _, target, _ in orders]
+        texts = ["" if stream.random() < 0.1 else text for _, _, text in orders]
         layers, ground = self.compositor.orders(scenes)
         ids, ends = self.tokens(texts)
         batch = {"layers": layers, "ground": ground, "ids": ids, "step": torch.tensor(step)}
+        if self.anchor_weight:
+            batch["known"] = torch.tensor([":" not in text for text in texts])
         if self.adapter is not None:
             seen, behind = self.compositor.orders([source or target for source, target in pairs])
             given = torch.tensor([source is not None for source, _ in pairs])
@@ -277,6 +303,8 @@ class ImageGeneratorStage(nn.Module):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
             condition = self.text_encoder(batch["ids"])[0]  # [scenes, length, width]
         losses = self.told(batch, condition) if self.looks_weight and not rests and len(batch["named"]) else {}
+        if self.anchor_weight and not rests:
+            losses["anchor"] = self.anchor_weight * self.apart(batch, condition)
         if losses and int(batch["step"]) < self.sketch_steps:
             return losses
         latents = self.latents(batch["layers"], batch["ground"]).repeat(self.repeats, 1, 1, 1)
@@ -284,6 +312,15 @@ class ImageGeneratorStage(nn.Module):
         weight = self.weight(batch["layers"], latents)
         losses["flow"] = flow_loss(self.unet, latents, condition, rng, weight, self.features(batch))
         return losses
+
+    def apart(self, batch: Batch, condition: Tensor) -> Tensor:
+        """How far the states of captions without squares are from what they were, in units of their deviation."""
+        known, real = batch["known"], (batch["ids"] != self.tokenizer.pad_token_id).float()
+        with torch.no_grad():
+            before = self.anchor(batch["ids"])[0]
+        away = (condition - before).square().mean(-1) / before.var().clamp_min(1e-6)  # [texts, length]
+        weight = (0.2 + 0.8 * real) * known.float()[:, None]
+        return (weight * away).sum() / weight.sum().clamp_min(1e-6)
 
     @torch.no_grad()
     def latents(self, layers: Tensor, ground: Tensor) -> Tensor:
@@ -350,7 +387,8 @@ class ImageGeneratorStage(nn.Module):
         return torch.cat(pictures)
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
-        """Held-out scenes drawn from their canonical captions, and with an adapter edits, looked at by the judge."""
+        """Held-out scenes drawn from their canonical captions, and where the stage learns that from their squares and
+        as edits, looked at by the judge."""
         from anygen.evaluation.cells import kept
         from anygen.evaluation.judge import Judge, shows
         from anygen.evaluation.sheet import sheet
@@ -363,6 +401,11 @@ class ImageGeneratorStage(nn.Module):
         if edits:
             images = torch.cat([images, self.drawn([caption(e[3]) for e in edits], [e[1] for e in edits])])
             scenes, captions = scenes + [e[3] for e in edits], captions + [f"{e[2]} {caption(e[3])}" for e in edits]
+        squared = [sample_scene(stream, split="heldout", grid=self.grid) for _ in range(32)] if self.placed else []
+        if squared:
+            texts = [placed_caption(scene) for scene in squared]
+            images = torch.cat([images, self.drawn(texts)])
+            scenes, captions = scenes + squared, captions + texts
         verdicts = Judge(self.side).look(images)
         marks = [shows(verdict, scene) for verdict, scene in zip(verdicts, scenes, strict=True)]
         right = [m["things_right"] and m["count_right"] and m["backdrop_right"] for m in marks]
@@ -374,14 +417,24 @@ class ImageGeneratorStage(nn.Module):
             "backdrop_right": sum(m["backdrop_right"] for m in marks[:64]) / 64,
         }
         if edits:
-            rest = [kept(v, e[1], e[3]) for v, e in zip(verdicts[64:], edits, strict=True)]
-            figures["edit_right"] = sum(m["all"] and r for m, r in zip(marks[64:], rest, strict=True)) / 32
+            rest = [kept(v, e[1], e[3]) for v, e in zip(verdicts[64:96], edits, strict=True)]
+            figures["edit_right"] = sum(m["all"] and r for m, r in zip(marks[64:96], rest, strict=True)) / 32
             figures["edit_kept"] = sum(rest) / 32
+        if squared:
+            there = [kept(v, scene, scene) for v, scene in zip(verdicts[-32:], squared, strict=True)]
+            figures["placed_right"] = sum(m["all"] and r for m, r in zip(marks[-32:], there, strict=True)) / 32
+            figures["placed_there"] = sum(there) / 32
         return figures
 
 
-def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> ImageGeneratorStage:
-    """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn."""
+def pictures_of(
+    image: Any, *, focus: float, settled: float, edits: float, placed: float = 0.0, sketch_steps: int = 0
+) -> ImageGeneratorStage:
+    """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
+
+    With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
+    batches it learns alone.
+    """
     config, adapter = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
         channels=tuple(config.block_out_channels),
@@ -396,14 +449,21 @@ def pictures_of(image: Any, *, focus: float, settled: float, edits: float) -> Im
         image.tokenizer,
         side,
         sizes,
-        text_steps=0,
+        text_steps=None if placed else 0,
         focus=focus,
-        looks=0.0,
+        looks=1.0 if placed else 0.0,
+        sketch_steps=sketch_steps,
         settled=settled,
         edits=edits,
+        placed=placed,
+        anchor=ANCHOR if placed else 0.0,
     )
     stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
     stage.requires_grad_(False).unet.requires_grad_(True)
+    if placed:
+        stage.anchor = copy.deepcopy(image.text_encoder).requires_grad_(False)
+        for part in (stage.text_encoder, stage.look):
+            part.requires_grad_(True)
     if adapter is not None:
         adapter.requires_grad_(True)
     return stage

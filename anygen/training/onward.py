@@ -78,7 +78,8 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
     elif modality == "image":
         from anygen.training.image_generator import pictures_of
 
-        stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, edits=r.edits, **options)
+        options |= {"edits": r.edits, "placed": r.placed, "sketch_steps": r.sketch_steps if r.placed else 0}
+        stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, **options)
     else:
         from anygen.training.video_generator import VideoGeneratorStage
 

@@ -35,6 +35,7 @@ class Recipe:
     edits: float = (
         0.3  # share of the image generator's scenes that are edits of a picture; 0: no adapter, no such edits
     )
+    placed: float = 0.0  # share of the image generator's scenes whose captions say where all stands, square by square
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
@@ -69,6 +70,9 @@ class Recipe:
     anew: bool = False  # projectors of `start` begin anew
     onward: tuple[str, ...] = ()  # steps in which parts that `start` has learn on: its generators', its new senses'
     blend: float = 1.0  # share of what was learnt in the finished model; the rest is what `start` was
+    slots: bool = False  # stage 1's projectors tell every word at a place of its own, not captions
+    resting: tuple[str, ...] = ()  # media whose input projectors stay as they are in stage 3
+    sighted: tuple[str, ...] = ()  # media whose output projectors see the one that is edited; "image" is all there is
     only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached
     bridged: bool = False  # the LLM's blocks look at features (gated cross-attention); one token stands for a medium
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0

@@ -135,6 +135,7 @@ class Run(Assembly):
             sketch_steps=r.sketch_steps,
             settled=r.settled,
             edits=r.edits,
+            placed=r.placed,
         )
         if not self._fit(stage, folder, "image-generator"):
             return False
@@ -289,7 +290,7 @@ class Run(Assembly):
             from anygen.training.features import FeaturesStage
 
             r = self.recipe
-            stage = FeaturesStage("stage1", self.model(None), pool=r.pool, fresh=r.fresh, only=r.only)
+            stage = FeaturesStage("stage1", self.model(None), pool=r.pool, fresh=r.fresh, only=r.only, slots=r.slots)
             return self._fit_model(folder, "stage1", stage)
         return self._align(folder, "stage1", None, STAGE_1, TRAINED["stage1"], names=self.recipe.names)
 
@@ -324,6 +325,7 @@ class Run(Assembly):
             words=0.1,
             names=0.0 if self._cached() else self.recipe.names,  # words of a caption lie on no patch
             diffusion=self.recipe.diffusion,
+            resting=self.recipe.resting,
         )
 
     def _model(self, folder: Path) -> bool:

@@ -13,18 +13,21 @@ from anygen.encoders.imu import scaled
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
 from anygen.playground.clip import sample_clip
+from anygen.playground.clip import upright as upright_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import told_of
 from anygen.playground.film import sample_film
+from anygen.playground.film import upright as upright_film
 from anygen.playground.mixer import Mixer
 from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
 from anygen.playground.ride import UNITS, readings, sample_ride
 from anygen.playground.scene import sample_scene
 from anygen.playground.sensor import SENSORS
+from anygen.playground.slots import Slot, clip_slots, film_slots, scene_slots
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, INDEX, THINGS
-from anygen.training.disguise import disguise, disguised, pattern, told_in_disguise
+from anygen.training.disguise import disguise, disguised, pattern, seeming, told_in_disguise
 from anygen.training.footage import canvas_for, evenly, screened, things_of, tubelet_cover
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -59,6 +62,10 @@ class Sense(Protocol):
 
     def told(self, part: Part) -> str:
         """The caption that the part itself decides."""
+        ...
+
+    def slots(self, part: Part) -> list[Slot]:
+        """The same in words that each have a place of their own; none where there is no such form."""
         ...
 
     def unasked(self, part: Part) -> str:
@@ -110,6 +117,9 @@ class Sight:
     def told(self, part: Part) -> str:
         return told_of(part)
 
+    def slots(self, part: Part) -> list[Slot]:
+        return scene_slots(part["scene"])
+
     def unasked(self, part: Part) -> str:
         return ""
 
@@ -158,6 +168,12 @@ class Hearing:
 
     def told(self, part: Part) -> str:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
+
+    def slots(self, part: Part) -> list[Slot]:
+        clip = upright_clip(part["clip"])
+        if "disguise" in part:
+            return clip_slots(seeming(clip, part["disguise"]), named=False)
+        return clip_slots(clip, asked=not part.get("unasked"))
 
     def unasked(self, part: Part) -> str:
         return part.get("unasked", "")
@@ -211,6 +227,9 @@ class Watching:
 
     def told(self, part: Part) -> str:
         return told_of(part)
+
+    def slots(self, part: Part) -> list[Slot]:
+        return film_slots(upright_film(part["film"]))
 
     def unasked(self, part: Part) -> str:
         return ""
@@ -289,6 +308,9 @@ class Riding:
 
     def told(self, part: Part) -> str:
         return told_of(part)
+
+    def slots(self, part: Part) -> list[Slot]:
+        return []
 
     def unasked(self, part: Part) -> str:
         return ""

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import in_words, sample_chat
 from anygen.template import Rendered
-from anygen.training.alignment import mixture_for, padding_weights, told_to
+from anygen.training.alignment import mixture_for, padding_weights
 from anygen.training.features import chosen
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
+from anygen.training.sense import SENSES
+from anygen.training.sighting import sources, told_to
 
 ASKED = 4
 """Moments of a condition that has several which a batch is asked for."""
@@ -29,14 +31,23 @@ class States(NamedTuple):
     conditions: Tensor
     weights: Tensor
     captions: list[str]
+    seen: Tensor | None = None  # features of the media that are edited [n, tokens, width], of which some are none:
+    edits: Tensor | None = None  # [n]
+
+    def sights(self, rows: Tensor) -> list[Tensor | None] | None:
+        """What is seen of the media behind these answers."""
+        if self.seen is None or self.edits is None:
+            return None
+        return [self.seen[row].float() if self.edits[row] else None for row in rows.tolist()]
 
 
 class StatesStage(nn.Module):
-    """Trains the output projectors on a pool of `pool` media of training answers, with pictures told in words.
+    """Trains the output projectors on a pool of `pool` media of training answers; media that are given are in words.
 
     Nothing before the projectors changes, so the language model and the text encoders run once over the pool and never
     again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them. With
-    `only` the projectors of these media alone learn, from the tasks in whose answers they are.
+    `only` the projectors of these media alone learn, from the tasks in whose answers they are. A sighted projector's
+    media are given as they are, and it sees those that are edited.
     """
 
     short = True
@@ -58,6 +69,8 @@ class StatesStage(nn.Module):
         if only:
             self.mixture = {task: weight for task, weight in self.mixture.items() if self._answers(task)}
         self.pool: dict[str, States] = {}
+        self.sighted = [modality for modality in self.media if model.output_projectors[modality].sighted]
+        self.senses = {modality: SENSES[modality](model, False) for modality in self.sighted}
         model.requires_grad_(False)
         for modality in self.media:
             model.output_projectors[modality].requires_grad_(True)
@@ -78,6 +91,8 @@ class StatesStage(nn.Module):
         super().to(*args, **kwargs)
         for modality in self.media:
             self.model.generator(modality).to(self.model.device)
+        for sense in self.senses.values():
+            sense.to(self.model.device)
         return self
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
@@ -93,7 +108,7 @@ class StatesStage(nn.Module):
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.hidden)).long()
             projector, parts = self.model.output_projectors[modality], batch.get(f"{modality}/parts")
-            predicted = self.model.predict_condition(modality, pool.hidden[rows].float(), parts)
+            predicted = self.model.predict_condition(modality, pool.hidden[rows].float(), parts, pool.sights(rows))
             losses[f"condition_{modality}"] = condition_loss(
                 predicted.float(),
                 projector.part(pool.conditions[rows].float(), parts),
@@ -112,40 +127,50 @@ class StatesStage(nn.Module):
             chats: list[Rendered] = []
             while sum(len(chat.ids) for chat in chats) < 16 * self.length:
                 task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
-                chats.append(self.model.render(in_words(sample_chat(stream, task, split)).messages))
-            batch, _, made = pack(chats, 16, self.length, vocabulary.pad)
+                chats.append(self.model.render(in_words(sample_chat(stream, task, split), self.sighted).messages))
+            batch, given, made = pack(chats, 16, self.length, vocabulary.pad)
             ids = batch["ids"].to(device)
-            out = self.model.llm(input_ids=ids, use_cache=False, output_hidden_states=True, logits_to_keep=1)
+            shown = {m: [part for part in given if part["type"] == m] for m in self.sighted}
+            media = {m: self.model.project(m, self._features(m, parts)) for m, parts in shown.items() if parts}
+            embedded = self.model.embed(ids, media)
+            out = self.model.llm(inputs_embeds=embedded, use_cache=False, output_hidden_states=True, logits_to_keep=1)
             for modality in self.media:
                 if parts := [part for part in made if part["type"] == modality]:
                     hidden = self.model.span_states(modality, ids, out.hidden_states[-1])
-                    texts = [told_to(self.model.generator(modality), part) for part in parts]
-                    found[modality].append(self._states(modality, hidden, texts))
-        return {
-            modality: States(
-                torch.cat([part.hidden for part in parts]),
-                torch.cat([part.conditions for part in parts]),
-                torch.cat([part.weights for part in parts]),
-                [caption for part in parts for caption in part.captions],
-            )
-            for modality, parts in found.items()
-            if parts
-        }
+                    found[modality].append(self._states(modality, hidden, parts, stream))
+        return {modality: _together(parts) for modality, parts in found.items() if parts}
 
-    def _states(self, modality: str, hidden: Tensor, captions: list[str]) -> States:
+    def _features(self, modality: str, parts: list[dict[str, Any]]) -> Tensor:
+        """Encoder features of media of the playground [n, tokens, width]."""
+        sense = self.senses[modality]
+        shown = {key: value.to(self.model.device) for key, value in sense.shown(parts).items()}
+        return self.model.encoders[modality](sense.features_of(shown)).float()
+
+    def _states(self, modality: str, hidden: Tensor, parts: list[dict[str, Any]], stream: random.Random) -> States:
         generator = self.model.generator(modality)
+        behind = sources(parts, stream) if modality in self.sighted else [None] * len(parts)
+        captions = [told_to(generator, p, seen=source is not None) for p, source in zip(parts, behind, strict=True)]
         coded = {key: value.to(hidden.device) for key, value in generator.coded(captions).items()}
         told = generator.tell(**coded)  # [n, length, width]
         weights = padding_weights(coded["attention_mask"])
         if weights.shape[1] != told.shape[1]:
             weights = weights.new_ones(told.shape[:2])
-        return States(hidden.bfloat16(), told.bfloat16(), weights, captions)
+        states = States(hidden.bfloat16(), told.bfloat16(), weights, captions)
+        if modality not in self.sighted:
+            return states
+        encoder = self.model.encoders[modality]
+        seen = torch.zeros(len(parts), encoder.tokens, encoder.width, dtype=torch.bfloat16, device=hidden.device)
+        edits = torch.tensor([source is not None for source in behind], device=hidden.device)
+        if scenes := [{"type": modality, "scene": source} for source in behind if source is not None]:
+            seen[edits] = self._features(modality, scenes).bfloat16()
+        return states._replace(seen=seen, edits=edits)
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Of held-out answers, how many of the predicted conditions are nearest to that of their own caption."""
         figures, lines = {}, []
         for modality, held in self.states("heldout", 240).items():
-            predicted = self.model.predict_condition(modality, held.hidden.float()).float()
+            rows = torch.arange(len(held.hidden))
+            predicted = self.model.predict_condition(modality, held.hidden.float(), seen=held.sights(rows)).float()
             weight = held.weights[:, :, None]
             right = []
             for row, caption in enumerate(held.captions):
@@ -156,3 +181,14 @@ class StatesStage(nn.Module):
             figures[f"nearest_{modality}"] = round(sum(right) / len(right), 3)
         (folder / f"{step:07d}.txt").write_text("".join(lines))
         return figures
+
+
+def _together(parts: list[States]) -> States:
+    """Several states as one."""
+    tensors = [
+        torch.cat(every) if every[0] is not None else None
+        for every in zip(*((p.hidden, p.conditions, p.weights, p.seen, p.edits) for p in parts), strict=True)
+    ]
+    hidden, conditions, weights, seen, edits = tensors
+    assert hidden is not None and conditions is not None and weights is not None
+    return States(hidden, conditions, weights, [caption for part in parts for caption in part.captions], seen, edits)

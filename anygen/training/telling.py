@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anygen.playground.slots import NOTHING, Slot
 from anygen.template import IGNORE, encode
 
 _SHARPNESS = 20.0  # cosines to logits
@@ -42,6 +43,19 @@ class Telling(nn.Module):
                 ids[first:last] = [IGNORE] * (last - first)
             rows.append((ids + [self.rest] * tokens)[:tokens])
         return torch.tensor(rows)
+
+    def slots(self, rows: Sequence[Sequence[Slot]], tokens: int) -> Tensor:
+        """Media in slots as what is to be said of them: token ids [media, tokens], IGNORE for what is not asked."""
+        return torch.tensor([self._slots(row, tokens) for row in rows])
+
+    def _slots(self, row: Sequence[Slot], tokens: int) -> list[int]:
+        ids = encode(self.tokenizer, " [")[-1:]
+        for slot in row:
+            said = encode(self.tokenizer, f" {slot.said}") if slot.said != NOTHING else [self.rest]
+            fitted = said[: slot.tokens - 1] + said[-1:] if len(said) >= slot.tokens else said
+            fitted = fitted + fitted[-1:] * (slot.tokens - len(fitted))
+            ids += fitted if slot.asked else [IGNORE] * slot.tokens
+        return (ids + [self.rest] * tokens)[:tokens]
 
     def near(self, projected: Tensor) -> Tensor:
         """Cosines of projected tokens [n, tokens, width] to all embeddings: [n, tokens, vocabulary]."""

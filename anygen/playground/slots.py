@@ -1,0 +1,87 @@
+"""Slots: what a medium shows in words that each have a place of their own, for what tells all of its tokens at once.
+
+In a caption the second thing begins where the first one's name ends, and who tells all words at once has to know the
+one to say the other. In slots the same is said at the same place of every medium, and nothing has two right answers:
+of two things the left, the upper, the nearer comes first, whoever is said first in the caption.
+"""
+
+from typing import NamedTuple
+
+from anygen.playground.clip import Clip
+from anygen.playground.film import Film
+from anygen.playground.scene import Scene, place_of
+from anygen.playground.word import INVERSE, NUMBERS
+
+
+class Slot(NamedTuple):
+    """A word or name for so many tokens: its first ones and its last, which is repeated where there are fewer."""
+
+    said: str
+    tokens: int = 1
+    asked: bool = True  # whether it counts: what would be known by heart does not
+
+
+NOTHING = "."
+_NAME = 2
+_MOTION = 4
+_RELATIONS = {"left of": "left", "above": "above", "in front of": "front"}
+_CAMERAS = {"pans left": "p left", "pans right": "p right", "zooms in": "z in", "zooms out": "z out"}
+
+
+def scene_slots(scene: Scene) -> list[Slot]:
+    """How many, the first thing, what it is to the next or its place, the second, the third, and the backdrop.
+
+    In words with one token each: 'a cat cat above dog dog and and sea sea sea', 'a large cat at cat top cat left sea
+    sea sea', 'two owl owl two owl owl two two sea sea sea', 'a cat cat and dog dog pig pig sea sea sea'.
+    """
+    first, ground = scene.things[0], Slot(scene.backdrop, 3)
+    if scene.kind == "one":
+        begin, end = _ends(first.thing)
+        row, column = _lines(place_of(first.x, first.y))
+        return [*map(Slot, ("a", first.size, begin, "at", end, row, begin, column)), ground]
+    names = [Slot(placed.thing, _NAME) for placed in scene.things]
+    if scene.kind == "count":
+        number = Slot(NUMBERS[len(names)])
+        return [number, names[0], number, names[0], number, number, ground]
+    if scene.kind == "three":
+        return [Slot("a"), names[0], Slot("and"), *names[1:], ground]
+    relation = scene.relation or ""
+    if relation not in _RELATIONS:
+        names, relation = names[::-1], INVERSE[relation]
+    return [Slot("a"), names[0], Slot(_RELATIONS[relation]), names[1], Slot("and"), Slot("and"), ground]
+
+
+def film_slots(film: Film) -> list[Slot]:
+    """How the two go together, each thing with its motion, the backdrop, the camera, dusk, and the names again."""
+    how = {"one": "a", "beside": "beside", "together": "and", "then": "then"}[film.kind]
+    things = [Slot(actor.thing, _NAME) for actor in film.actors]
+    motions = [Slot(actor.motion.removeprefix("crosses "), _MOTION) for actor in film.actors]
+    things += [Slot(NOTHING, _NAME)] * (2 - len(things))
+    motions += [Slot(NOTHING, _MOTION)] * (2 - len(motions))
+    camera = Slot(_CAMERAS[film.camera] if film.camera else NOTHING, 2)
+    dusk = Slot("dark" if film.dusk else NOTHING)
+    return [Slot(how), things[0], motions[0], things[1], motions[1], Slot(film.backdrop, 3), camera, dusk, *things]
+
+
+def clip_slots(clip: Clip, named: bool = True, asked: bool = True) -> list[Slot]:
+    """How it sounds, how fast or which way, how near, and what, all of it twice.
+
+    Not `named`, it does not say what sounds, as nobody could; not `asked`, how often and which way does not count.
+    """
+    how = {"once": "a", "melody": "to", "then": "then", "together": "and"}.get(clip.kind) or NUMBERS[len(clip.played)]
+    way = clip.tempo or {"rising": "r", "falling": "f"}.get(clip.direction or "", NOTHING)
+    things = [Slot(name, _NAME) for name in clip.things] if named else [Slot("sound", _NAME)]
+    things += [Slot(NOTHING, _NAME)] * (2 - len(things))
+    told = [Slot(how, 1, asked or clip.kind == "melody"), Slot(way, 1, asked), Slot(clip.loudness), *things]
+    return told * 2
+
+
+def _ends(name: str) -> tuple[str, str]:
+    words = name.split()
+    return words[0], words[-1]
+
+
+def _lines(place: str) -> tuple[str, str]:
+    """Row and column of a ninth of the canvas."""
+    row = next((word for word in ("top", "bottom") if word in place), "middle")
+    return row, next((word for word in ("left", "right") if word in place), "middle")

@@ -1,0 +1,49 @@
+"""What output projectors that see the picture which is edited learn from: its sources, and captions with squares."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from anygen.playground.arrange import settle
+from anygen.playground.dialogue import caption_of
+from anygen.playground.film import settle as settle_film
+from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.squares import placed_caption
+from anygen.playground.storyboard import storyboard
+from anygen.projectors import QueryTransformer
+
+_SEEN = 0.9  # share of the edits whose picture is seen; a request need not say that it edits
+_BESIDE = 0.15  # share of all else beside which a picture is seen that has nothing to do with it
+
+
+def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scene | None]:
+    """For each picture that is to be made the one that is seen beside: its source, none, now and then any other."""
+    found = []
+    for part in parts:
+        source = part.get("source")
+        seen = stream.random() < (_BESIDE if source is None else _SEEN)
+        found.append((sample_scene(stream) if source is None else source) if seen else None)
+    return found
+
+
+def told_to(generator: Any, part: dict[str, Any], *, seen: bool = False) -> str:
+    """What a generator is told of a part of the playground: its caption; of a film where it takes them a storyboard.
+
+    Of a picture that is made from one that is `seen` it is told where all stands: what is kept where it was, and what
+    has nothing to do with it where one would put it first.
+    """
+    if "film" in part and generator.moments > 1:
+        return storyboard(settle_film(part["film"]))
+    if seen:
+        return placed_caption(part["scene"] if "source" in part else settle(part["scene"]))
+    return caption_of(part)
+
+
+def widened(projector: Any, encoder: Any, generator: Any, captions: Sequence[str]) -> Any:
+    """The query transformer with the same weights that also sees the encoder's features; scaled to these captions."""
+    config = replace(projector.config, sights=encoder.tokens, sight_width=encoder.width)
+    fresh = QueryTransformer(config)
+    fresh.load_state_dict(fresh.state_dict() | projector.state_dict())
+    fresh.measure(generator.condition(list(captions)))
+    return fresh

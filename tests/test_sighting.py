@@ -1,0 +1,183 @@
+"""Output projectors that see the picture which is edited: what they see, learn and are told."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anygen.catalog import find
+from anygen.engine import Engine
+from anygen.error import ModelError, RequestError
+from anygen.media import Image
+from anygen.model import AnyGenModel
+from anygen.playground.arrange import settle
+from anygen.playground.caption import caption
+from anygen.playground.dialogue import sample_chat
+from anygen.playground.edit import sample_edit
+from anygen.playground.scene import sample_scene
+from anygen.playground.squares import placed_caption
+from anygen.projectors import QueryConfig, QueryTransformer
+from anygen.testing import tiny_model
+from anygen.training.alignment import AlignmentStage
+from anygen.training.recipe import recipe_for
+from anygen.training.run import Run
+from anygen.training.sighting import sources, told_to, widened
+from anygen.training.states import StatesStage
+
+CONFIG = QueryConfig(
+    count=4, width_in=8, length=6, width_out=5, width=16, heads=2, feedforward=16, encoder_layers=1, decoder_layers=1
+)
+
+
+def seeing_model(folder: Path) -> AnyGenModel:
+    """A tiny model whose image projector is a query transformer that sees."""
+    model = AnyGenModel.load(tiny_model(folder, context=4096))
+    made = model.output_projectors["image"].config
+    plain = QueryTransformer(
+        QueryConfig(
+            count=made.count,
+            width_in=made.width_in,
+            length=made.length,
+            width_out=made.width_out,
+            width=16,
+            heads=2,
+            feedforward=16,
+            encoder_layers=1,
+            decoder_layers=1,
+        )
+    )
+    stream = random.Random(9)
+    texts = [say(sample_scene(stream)) for say in (caption, placed_caption) * 32]
+    model.output_projectors["image"] = widened(plain, model.encoders["image"], model.generator("image"), texts)
+    return model
+
+
+def test_each_row_sees_its_own_picture() -> None:
+    torch.manual_seed(0)
+    projector = QueryTransformer(QueryConfig(**{**vars_of(CONFIG), "sights": 3, "sight_width": 7})).eval()
+    hidden, one, two = torch.randn(3, 4, 8), torch.randn(3, 7), torch.randn(3, 7)
+    with torch.no_grad():
+        mixed = projector(hidden, seen=[one, None, two])
+        for row, seen in enumerate((one, None, two)):
+            alone = projector(hidden[row : row + 1], seen=[seen])
+            torch.testing.assert_close(mixed[row], alone[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(projector(hidden), projector(hidden, seen=[None] * 3))
+        assert not torch.allclose(projector(hidden, seen=[one] * 3), projector(hidden), atol=1e-3)
+    with pytest.raises(ModelError, match=r"sees features of \[3, 7\], not of \[2, 7\]"):
+        projector(hidden, seen=[one[:2], None, None])
+
+
+def vars_of(config: QueryConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.__dataclass_fields__}
+
+
+def test_a_projector_that_does_not_see_ignores_pictures() -> None:
+    torch.manual_seed(0)
+    projector = QueryTransformer(CONFIG).eval()
+    hidden = torch.randn(2, 4, 8)
+    assert not projector.sighted
+    torch.testing.assert_close(projector(hidden, seen=[torch.randn(3, 7), None]), projector(hidden))
+
+
+def test_sights_must_be_the_encoders(tmp_path: Path) -> None:
+    model = seeing_model(tmp_path / "model")
+    model.save(tmp_path / "seeing")
+    again = AnyGenModel.load(tmp_path / "seeing")
+    assert again.output_projectors["image"].sighted
+    path = tmp_path / "seeing" / "output_projectors" / "config.json"
+    path.write_text(path.read_text().replace(f'"sights": {model.encoders["image"].tokens}', '"sights": 3'))
+    with pytest.raises(ModelError, match="output_projectors|output projector|sight"):
+        AnyGenModel.load(tmp_path / "seeing")
+
+
+def test_what_is_edited_is_told_square_by_square() -> None:
+    stream = random.Random(3)
+    _, source, _, target = sample_edit(stream)
+    part = {"type": "image", "scene": target, "source": source}
+    assert told_to(None, part, seen=True) == placed_caption(target)
+    assert told_to(None, part) == caption(target)
+    scene = sample_scene(stream)
+    assert told_to(None, {"type": "image", "scene": scene}, seen=True) == placed_caption(settle(scene))
+
+
+def test_edits_mostly_see_their_source_and_other_pictures_rarely_one() -> None:
+    stream = random.Random(1)
+    _, source, _, target = sample_edit(stream)
+    edits = sources([{"scene": target, "source": source}] * 400, stream)
+    assert {one for one in edits if one} == {source} and 0.8 < sum(map(bool, edits)) / 400 < 0.97
+    others = sources([{"scene": target}] * 400, stream)
+    assert 0.08 < sum(map(bool, others)) / 400 < 0.25
+
+
+def test_an_edits_answer_knows_what_it_edits() -> None:
+    for seed in range(20):
+        chat = sample_chat(random.Random(seed), "edit")
+        assert (
+            chat.messages[1]["content"][1]["source"]
+            == chat.messages[0]["content"][
+                next(i for i, part in enumerate(chat.messages[0]["content"]) if part["type"] == "image")
+            ]["scene"]
+        )
+    drawn = sample_chat(random.Random(0), "draw")
+    assert "source" not in drawn.messages[1]["content"][1]
+
+
+def test_stage_two_learns_from_what_is_seen(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = seeing_model(tmp_path / "model")
+    stage = StatesStage("stage2", model, {"draw": 1, "edit": 3}, pool=24, length=600).train()
+    optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
+    seen = []
+    for step in range(8):
+        losses = stage(stage.prepare(step, 12, 0), torch.Generator())
+        seen.append(float(losses["condition_image"].detach()))
+        optimizer.zero_grad()
+        losses["condition_image"].backward()
+        optimizer.step()
+    pool = stage.pool["image"]
+    assert pool.edits is not None and pool.seen is not None and pool.edits.any() and not pool.edits.all()
+    for row, text in enumerate(pool.captions):
+        assert (":" in text) == bool(pool.edits[row]) == bool(pool.seen[row].any())
+    assert seen[-1] < seen[0]
+    assert float(model.output_projectors["image"].sight.weight.grad.abs().sum()) > 0
+    assert 0 <= stage.sample(tmp_path, 0)["nearest_image"] <= 1
+
+
+def test_stage_three_shows_what_is_edited(tmp_path: Path) -> None:
+    model = seeing_model(tmp_path / "model")
+    stage = AlignmentStage("stage3", model, {"edit": 1}, {"input", "output", "signals"}, length=400, resting=["image"])
+    batch = stage.prepare(0, 2, 0)
+    assert len(batch["edits_image"]) == len(batch["image/told/input_ids"]) >= int(batch["edits_image"].sum()) > 0
+    losses = stage(batch, torch.Generator().manual_seed(0))
+    sum(losses[name] for name in losses if not name.startswith("_")).backward()
+    assert float(model.output_projectors["image"].sight.weight.grad.abs().sum()) > 0
+    assert all(parameter.grad is None for parameter in model.input_projectors["image"].parameters())
+
+
+def test_the_engine_shows_the_picture_that_is_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = seeing_model(tmp_path / "model")
+    engine = Engine(model)
+    seen: list[Any] = []
+    inner = model.predict_condition
+
+    def watched(modality: str, hidden: torch.Tensor, parts: Any = None, seen_: Any = None, **other: Any) -> Any:
+        seen.append(other["seen"])
+        return inner(modality, hidden, parts, **other)
+
+    monkeypatch.setattr(model, "predict_condition", watched)
+    picture = Image(torch.full((16, 16, 3), 90, dtype=torch.uint8).numpy())
+    engine.generate([picture, "Make it night."], to="image", seed=1)
+    engine.generate("A cat.", to="image", seed=1)
+    assert len(seen) == 2 and seen[1] == [None]
+    torch.testing.assert_close(seen[0][0], model.encode("image", [picture])[0])
+
+
+def test_a_recipe_gives_sight_to_a_finished_model(tmp_path: Path) -> None:
+    run = Run(recipe_for("nano-night", [f"start={find('nano')}", "sighted=image"]), tmp_path)
+    model = run.model(None)
+    projector = model.output_projectors["image"]
+    assert projector.sighted and projector.config.sights == model.encoders["image"].tokens
+    with pytest.raises(RequestError, match="sighted=audio"):
+        Run(recipe_for("nano-night", [f"start={find('nano')}", "sighted=audio"]), tmp_path).model(None)

@@ -1,0 +1,160 @@
+"""Slots and squares: what a medium shows in words at fixed places, and where things stand to an eighth of a picture."""
+
+import random
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from anygen.model import AnyGenModel
+from anygen.playground.arrange import on_cells, upright
+from anygen.playground.caption import caption
+from anygen.playground.clip import Player, sample_clip
+from anygen.playground.clip import upright as upright_clip
+from anygen.playground.film import sample_film
+from anygen.playground.film import upright as upright_film
+from anygen.playground.hearing import sound_caption
+from anygen.playground.scene import Placed, Scene, in_split, is_heldout, sample_scene, turned
+from anygen.playground.slots import Slot, clip_slots, film_slots, scene_slots
+from anygen.playground.squares import centre_of, placed_caption, square_of
+from anygen.playground.watching import film_caption
+from anygen.template import IGNORE
+from anygen.testing import tiny_model
+from anygen.training.features import FeaturesStage
+from anygen.training.telling import Telling
+from anygen.training.tokenizer import train_tokenizer
+
+TOKENIZER = train_tokenizer(600, iter(["a small dog left of a large cat, sea"] * 20))
+
+
+def pair(first: str, relation: str, second: str) -> Scene:
+    places = {"left of": (0.2, 0.5, 0.8, 0.5), "right of": (0.8, 0.5, 0.2, 0.5)}[relation]
+    things = tuple(
+        Placed(thing=name, size="medium", x=x, y=y) for name, x, y in ((first, *places[:2]), (second, *places[2:]))
+    )
+    return Scene(kind="pair", things=things, backdrop="sea", relation=relation)
+
+
+def said(slots: list[Slot]) -> str:
+    return " ".join(" ".join([slot.said] * slot.tokens) for slot in slots)
+
+
+def test_every_scene_has_the_same_number_of_slots() -> None:
+    stream = random.Random(0)
+    assert {sum(slot.tokens for slot in scene_slots(sample_scene(stream))) for _ in range(300)} == {11}
+    assert len({sum(slot.tokens for slot in film_slots(sample_film(stream))) for _ in range(300)}) == 1
+    assert len({sum(slot.tokens for slot in clip_slots(sample_clip(stream))) for _ in range(300)}) == 1
+
+
+def test_of_two_things_the_left_one_is_first_whoever_is_said_first() -> None:
+    expected = "a dog dog left cat cat and and sea sea sea"
+    assert (
+        said(scene_slots(pair("dog", "left of", "cat")))
+        == said(scene_slots(pair("cat", "right of", "dog")))
+        == expected
+    )
+
+
+@pytest.mark.parametrize("kind", ["scene", "film", "clip"])
+def test_different_captions_have_different_slots(kind: str) -> None:
+    stream, found = random.Random(5), defaultdict(set)
+    for _ in range(1500):
+        if kind == "scene":
+            scene = upright(sample_scene(stream))
+            found[caption(scene)].add(tuple(scene_slots(scene)))
+        elif kind == "film":
+            film = upright_film(sample_film(stream))
+            found[film_caption(film)].add(tuple(film_slots(film)))
+        else:
+            clip = upright_clip(sample_clip(stream))
+            found[sound_caption(clip)].add(tuple(clip_slots(clip)))
+    assert all(len(ways) == 1 for ways in found.values())
+    assert len({way for ways in found.values() for way in ways}) == len(found) > 300
+
+
+def test_what_nobody_could_know_is_not_asked() -> None:
+    times = Player(random.Random(0)).times("dog", 3, "slow")
+    slots = clip_slots(times, asked=False)
+    assert [slot.said for slot in slots if not slot.asked] == ["three", "slow"] * 2
+    assert all(slot.asked for slot in clip_slots(times))
+    assert "dog" not in said(clip_slots(times, named=False))
+
+
+def test_a_slot_takes_the_first_words_and_the_last() -> None:
+    telling = Telling(TOKENIZER, torch.zeros(len(TOKENIZER), 4))
+    cat, sea = (TOKENIZER.encode(f" {word}", add_special_tokens=False) for word in ("cat", "sea"))
+    assert len(cat) == len(sea) == 1
+    (ids,) = telling.slots([[Slot("cat", 2), Slot("small cat sea", 2), Slot("sea", 1, False)]], 8).tolist()
+    small = TOKENIZER.encode(" small", add_special_tokens=False)
+    assert ids[1:5] == [*cat, *cat, small[0], *sea] and ids[5] == IGNORE and ids[6] == ids[7] == telling.rest
+
+
+def test_stage_one_tells_slots(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
+    stage = FeaturesStage("stage1", model, pool=16, fresh=0, slots=True)
+    captions = FeaturesStage("stage1", model, pool=16, fresh=0)
+    optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
+    seen = []
+    for step in range(6):
+        losses = stage(stage.prepare(step, 8, 0), torch.Generator())
+        loss = losses["token_image"] + losses["token_audio"]
+        seen.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert seen[-1] < seen[0]
+    captions(captions.prepare(0, 8, 0), torch.Generator())
+    assert not torch.equal(stage.pool["image"].ids, captions.pool["image"].ids)
+    assert torch.equal(stage.pool["image"].features, captions.pool["image"].features)
+
+
+# --- squares
+
+
+def test_squares_are_counted_from_the_upper_left() -> None:
+    assert square_of(Placed(thing="cat", size="medium", x=3 / 16, y=3 / 16)) == "b2"
+    assert square_of(Placed(thing="cat", size="small", x=0.99, y=0.01)) == "h2"  # wholly on the canvas
+    assert centre_of("b2", "medium") == (3 / 16, 3 / 16)
+    for wrong in ("i1", "a0", "a9", "a", "a11", ""):
+        with pytest.raises(ValueError, match="columns are a to h"):
+            centre_of(wrong, "small")
+
+
+def test_a_square_says_where_a_thing_on_the_grid_stands() -> None:
+    stream = random.Random(2)
+    for _ in range(400):
+        for placed in sample_scene(stream, grid=8).things:
+            assert centre_of(square_of(placed), placed.size) == (placed.x, placed.y)
+        scene = sample_scene(stream)
+        for placed in scene.things:
+            x, y = centre_of(square_of(placed), placed.size)
+            assert max(abs(x - placed.x), abs(y - placed.y)) <= 1 / 16 + 1e-9
+
+
+def test_a_placed_caption_is_the_caption_and_the_squares_of_its_things() -> None:
+    assert placed_caption(pair("dog", "left of", "cat")) == "a dog left of a cat, sea: b5 g5"
+    row = tuple(Placed(thing="owl", size="small", x=x, y=0.5) for x in (0.2, 0.5, 0.8))
+    assert placed_caption(Scene(kind="count", things=row, backdrop="sea")).startswith("three owls, sea: small ")
+    stream = random.Random(1)
+    for _ in range(200):
+        scene = on_cells(sample_scene(stream))
+        text, _, squares = placed_caption(scene).partition(": ")
+        assert text == caption(scene)
+        assert squares.removeprefix("small ").split() == [square_of(placed) for placed in scene.things]
+
+
+# --- the training split
+
+
+def test_training_shows_no_picture_of_which_either_reading_is_held_out() -> None:
+    stream = random.Random(6)
+    for _ in range(2000):
+        scene = sample_scene(stream, "pair")
+        assert not is_heldout(scene) and upright(scene).relation in ("left of", "above", "in front of")
+        if scene.relation != "in front of":
+            assert not is_heldout(turned(scene)) and turned(turned(scene)) == scene
+    read = [sample_scene(stream, "pair", "heldout") for _ in range(500)]
+    assert all(is_heldout(scene) and in_split(scene, "heldout") and not in_split(scene, "train") for scene in read)
+    other = [turned(scene) for scene in read if scene.relation != "in front of"]
+    assert not any(in_split(scene, "train") for scene in other) and not all(map(is_heldout, other))
