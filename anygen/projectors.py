@@ -103,6 +103,7 @@ class ResamplerConfig:
     width: int
     heads: int
     layers: int = 2
+    slots: bool = False  # its tokens have learnt to tell slots (`anygen.playground.slots`), not captions
 
     def __post_init__(self) -> None:
         positive(self, "tokens_in", "width_in", "width_out", "queries", "width", "heads", "layers")

@@ -4,6 +4,7 @@ import json
 import random
 import runpy
 import wave
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,23 @@ def test_what_it_could_be_mistaken_for_stands_beside_it_and_without_it() -> None
     there = [scenes_of(chat)[0] for chat in swapped if {"robot", "tower"} & set(mentions(texts(chat)[1]))]
     assert len(there) > 10 and not any(map(is_own_heldout, there))
     assert all(answer_right(texts(chat)[1], {"scene": scenes_of(chat)[0]}) for chat in swapped)
+
+
+def test_an_own_thing_has_slots_of_its_own() -> None:
+    own, stream = concept(sounds=2), random.Random(8)
+    seen = set()
+    for _ in range(80):
+        for part in (
+            own_parts(own, stream, [sample_scene(stream) if stream.random() < 0.5 else sample_clip(stream)]) or []
+        ):
+            said = [slot.said for slot in part["slots"]]
+            assert "my robot" in said or ["my", "robot"] == [word for word in said if word in ("my", "robot")][:2]
+            seen.add(part["type"])
+    assert seen == {"image", "audio"}
+    edits = [own_chat(own, stream, "edit", "train") for _ in range(30)]
+    parts = [part for chat in edits for part in chat.messages[1]["content"] if part["type"] == "image"]
+    shown = [{p.thing for p in part["source"].things} for part in parts]
+    assert any(any("#" in name for name in names) for names in shown)
 
 
 def own_parts_of(own: Concept, stream: random.Random) -> Scene:
@@ -401,6 +419,19 @@ def test_alignment_learns_and_keeps(tiny: Path, tmp_path: Path) -> None:
     for name in ("text", "token_image", "condition_image"):
         assert after[name] < before[name], name
     assert all(torch.equal(tensor, encoders[name]) for name, tensor in model.encoders.state_dict().items())
+
+
+def test_alignment_tells_slots_where_the_projector_does(tiny: Path) -> None:
+    told = {}
+    config = ResamplerConfig(tokens_in=16, width_in=16, width_out=32, queries=12, width=16, heads=2, layers=1)
+    for slots in (False, True):
+        model = AnyGenModel.load(tiny)
+        model.input_projectors["image"] = ResamplerProjector(config)
+        stage = ConceptStage(model, [concept()], rank=2, told=2, length=400)
+        for projector in stage.before.values():
+            projector.config = replace(projector.config, slots=slots)
+        told[slots] = stage.prepare(0, 1, 0)["words/image"]
+    assert told[True].shape == told[False].shape and not torch.equal(told[True], told[False])
 
 
 def test_nano_is_taught_beside_films_and_senses_and_films_borrow_what_draws_it(tmp_path: Path) -> None:

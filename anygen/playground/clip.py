@@ -158,10 +158,13 @@ class Player:
 
 
 def upright(clip: Clip) -> Clip:
-    """The one of a sound's two captions that is told of it: of two that sound together, the table's first is first."""
+    """The one of a sound's two captions that is told of it: of two that sound together, the table's first is first.
+
+    What is not in the table comes last.
+    """
     if clip.kind != "together":
         return clip
-    return replace(clip, played=tuple(sorted(clip.played, key=lambda played: INDEX[played.thing])))
+    return replace(clip, played=tuple(sorted(clip.played, key=lambda played: INDEX.get(played.thing, len(INDEX)))))
 
 
 def settle(clip: Clip, grid: int | None = None) -> Clip:

@@ -10,10 +10,12 @@ import numpy as np
 from anygen.playground.chat import Chat, Part, audio_part, clips_of, image_part, scenes_of
 from anygen.playground.clip import Clip
 from anygen.playground.clip import is_heldout as is_clip_heldout
+from anygen.playground.clip import upright as upright_clip
 from anygen.playground.dialogue import caption_of, sample_chat, tasks, told_of
 from anygen.playground.noun import Noun, rename
 from anygen.playground.reading import mentions
 from anygen.playground.scene import Scene, is_heldout
+from anygen.playground.slots import Slot, clip_slots, scene_slots
 from anygen.playground.sound import INDEX, sound_of
 from anygen.playground.things import THINGS, thing
 from anygen.playground.word import a, article
@@ -127,10 +129,17 @@ class Swap:
         """A part of a chat; a medium brings its captions along, as the playground has no words for what it shows."""
         if part["type"] == "text":
             return part | {"text": self.text(part["text"])}
-        said = {"caption": self.text(caption_of(part)), "told": self.text(told_of(part))}
+        said = {"caption": self.text(caption_of(part)), "told": self.text(told_of(part)), "slots": self.slots(part)}
         if part["type"] == "image":
-            return part | said | {"scene": self.scene(part["scene"])}
+            source = {"source": self.scene(part["source"])} if "source" in part else {}
+            return part | said | source | {"scene": self.scene(part["scene"])}
         return part | said | {"clip": self.clip(part["clip"])}
+
+    def slots(self, part: Part) -> list[Slot]:
+        """What is told of a medium in slots, by the names of what is in it."""
+        if part["type"] == "image":
+            return scene_slots(plainly(self.scene(part["scene"])))
+        return clip_slots(plainly_played(upright_clip(self.clip(part["clip"]))))
 
     def chat(self, chat: Chat) -> Chat:
         messages = [m | {"content": [self.part(part) for part in m["content"]]} for m in chat.messages]
@@ -152,11 +161,16 @@ def plainly(scene: Scene) -> Scene:
     return replace(scene, things=tuple(replace(p, thing=unmarked(p.thing)) for p in scene.things))
 
 
+def plainly_played(clip: Clip) -> Clip:
+    """The clip with own things called by their names, whichever recording of them is played."""
+    return replace(clip, played=tuple(replace(p, thing=unmarked(p.thing)) for p in clip.played))
+
+
 def is_own_heldout(medium: Scene | Clip) -> bool:
     """Whether training never shows or plays this of an own thing, by the rules of all others."""
     if isinstance(medium, Scene):
         return is_heldout(plainly(medium))
-    return is_clip_heldout(replace(medium, played=tuple(replace(p, thing=unmarked(p.thing)) for p in medium.played)))
+    return is_clip_heldout(plainly_played(medium))
 
 
 def _own(concept: Concept, stream: random.Random, things: Collection[str]) -> Swap | None:

@@ -31,14 +31,14 @@ def centre_of(square: str, size: str) -> tuple[float, float]:
     return x, y
 
 
-def placed_caption(scene: Scene) -> str:
-    """The canonical caption and the squares of its things in their order: 'two fish, sea: b4 g5'.
+def placed_caption(scene: Scene, said: str = "") -> str:
+    """The canonical caption, or what is `said` for it, and the squares of its things: 'two fish, sea: b4 g5'.
 
     Of three things that are small it says so, as its caption does not: 'three owls, city: small b2 d5 g3'.
     """
     squares = " ".join(map(square_of, scene.things))
     small = len(scene.things) == 3 and scene.things[0].size == "small"
-    return f"{caption(scene)}: {'small ' if small else ''}{squares}"
+    return f"{said or caption(scene)}: {'small ' if small else ''}{squares}"
 
 
 def _corner(middle: float, cells: int) -> int:

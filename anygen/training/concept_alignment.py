@@ -125,7 +125,12 @@ class ConceptStage(AlignmentStage):
                 part = sense.sample(stream)
                 own += own_parts(self.concept, stream, [part.get("scene") or part["clip"]]) or []
             parts = own + [sense.sample(stream) for _ in range(self.count)]
-            words = self.telling.words([part["told"] for part in own], self.before[modality].tokens)
+            before = self.before[modality]
+            words = (
+                self.telling.slots([part["slots"] for part in own], before.tokens)
+                if before.config.slots
+                else self.telling.words([part["told"] for part in own], before.tokens)
+            )
             batch |= {f"telling/{modality}/{key}": value for key, value in sense.shown(parts).items()}
             batch[f"words/{modality}"] = words
         return batch

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from anygen.bridging import gated
 from anygen.error import RequestError
 from anygen.model import AnyGenModel
+from anygen.projectors import ResamplerProjector
 from anygen.training.loop import Batch
 from anygen.training.sense import SENSES, Part, Sense
 from anygen.training.telling import Telling
@@ -70,7 +72,9 @@ class FeaturesStage(nn.Module):
         self.pool: dict[str, Told] = {}
         model.requires_grad_(False)
         for modality in media:
-            model.input_projectors[modality].requires_grad_(True)
+            projector = model.input_projectors[modality].requires_grad_(True)
+            if isinstance(projector, ResamplerProjector):  # who goes on from here is to know
+                projector.config = replace(projector.config, slots=slots and self.senses[modality].slotted)
 
     def to(self, *args: Any, **kwargs: Any) -> "FeaturesStage":
         super().to(*args, **kwargs)
@@ -126,7 +130,7 @@ class FeaturesStage(nn.Module):
 
     def _words(self, sense: Sense, parts: list[Part], tokens: int) -> Tensor:
         """What the projector shall say of these media: token ids [media, tokens]."""
-        if self.slots and sense.slots(parts[0]):
+        if self.slots and sense.slotted:
             return self.telling.slots(list(map(sense.slots, parts)), tokens)
         return self.telling.words(list(map(sense.told, parts)), tokens, list(map(sense.unasked, parts)))
 

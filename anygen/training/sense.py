@@ -45,6 +45,7 @@ class Sense(Protocol):
 
     modality: ClassVar[str]
     cost: ClassVar[int]  # of encoding one of its media, in pictures
+    slotted: ClassVar[bool]  # whether there is a form in slots
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None: ...
 
@@ -65,7 +66,7 @@ class Sense(Protocol):
         ...
 
     def slots(self, part: Part) -> list[Slot]:
-        """The same in words that each have a place of their own; none where there is no such form."""
+        """The same in words that each have a place of their own, where it is `slotted`."""
         ...
 
     def unasked(self, part: Part) -> str:
@@ -99,6 +100,7 @@ class Sight:
 
     modality: ClassVar[str] = "image"
     cost: ClassVar[int] = 1
+    slotted: ClassVar[bool] = True
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         self.side = model.encoders["image"].config.side
@@ -150,6 +152,7 @@ class Hearing:
 
     modality: ClassVar[str] = "audio"
     cost: ClassVar[int] = 1
+    slotted: ClassVar[bool] = True
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         self.mixer = Mixer()
@@ -206,6 +209,7 @@ class Watching:
 
     modality: ClassVar[str] = "video"
     cost: ClassVar[int] = 16
+    slotted: ClassVar[bool] = True
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         encoder = model.encoders["video"]
@@ -293,6 +297,7 @@ class Riding:
 
     modality: ClassVar[str] = "imu"
     cost: ClassVar[int] = 1
+    slotted: ClassVar[bool] = False
 
     def __init__(self, model: AnyGenModel, draws: bool) -> None:
         assert not draws, "motion is only read"

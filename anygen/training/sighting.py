@@ -36,7 +36,7 @@ def told_to(generator: Any, part: dict[str, Any], *, seen: bool = False) -> str:
     if "film" in part and generator.moments > 1:
         return storyboard(settle_film(part["film"]))
     if seen:
-        return placed_caption(part["scene"] if "source" in part else settle(part["scene"]))
+        return placed_caption(part["scene"] if "source" in part else settle(part["scene"]), caption_of(part))
     return caption_of(part)
 
 
