@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from anygen.encoders.imagebind import TowerConfig
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import on_cells, upright
 from anygen.playground.caption import caption
@@ -19,9 +20,11 @@ from anygen.playground.scene import Placed, Scene, in_split, is_heldout, sample_
 from anygen.playground.slots import Slot, clip_slots, film_slots, scene_slots
 from anygen.playground.squares import centre_of, placed_caption, square_of
 from anygen.playground.watching import film_caption
+from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.template import IGNORE
 from anygen.testing import tiny_model
 from anygen.training.features import FeaturesStage
+from anygen.training.image_encoder import ImageEncoderStage
 from anygen.training.telling import Telling
 from anygen.training.tokenizer import train_tokenizer
 
@@ -107,6 +110,19 @@ def test_stage_one_tells_slots(tmp_path: Path) -> None:
     captions(captions.prepare(0, 8, 0), torch.Generator())
     assert not torch.equal(stage.pool["image"].ids, captions.pool["image"].ids)
     assert torch.equal(stage.pool["image"].features, captions.pool["image"].features)
+
+
+@pytest.mark.parametrize("slots", [False, True])
+def test_the_image_encoder_tells_what_its_projector_tells(slots: bool) -> None:
+    config = TowerConfig(width=16, depth=1, heads=2, joint=8, side=32, patch=8, stem="patch")
+    sizes = ResamplerConfig(tokens_in=16, width_in=16, width_out=4, queries=12, width=16, heads=2, slots=slots)
+    table = torch.zeros(len(TOKENIZER), 4)
+    stage = ImageEncoderStage(config, TOKENIZER, projector=ResamplerProjector(sizes), table=table)
+    scenes = [sample_scene(random.Random(seed)) for seed in range(6)]
+    telling = Telling(TOKENIZER, table)
+    said = telling.slots(list(map(scene_slots, scenes)), 12)
+    told = telling.words([caption(upright(scene)) for scene in scenes], 12)
+    assert torch.equal(stage.words(scenes), said if slots else told) and not torch.equal(said, told)
 
 
 # --- squares

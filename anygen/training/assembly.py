@@ -196,6 +196,7 @@ class Assembly(Steps):
             width=self.recipe.projector_width,
             heads=4,
             layers=3,
+            slots=self.recipe.slots,
         )
         return ResamplerProjector(config)
 

@@ -15,6 +15,7 @@ from anygen.playground.arrange import upright
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.slots import scene_slots
 from anygen.playground.things import THINGS
 from anygen.projectors import ResamplerProjector
 from anygen.training.image_vae import to_pixels
@@ -81,6 +82,8 @@ class ImageEncoderStage(nn.Module):
     def words(self, scenes: list[Scene]) -> Tensor:
         """What the projector shall say of them: [scenes, tokens]."""
         assert self.telling and self.projector
+        if self.projector.config.slots:
+            return self.telling.slots(list(map(scene_slots, scenes)), self.projector.tokens)
         return self.telling.words([caption(upright(scene)) for scene in scenes], self.projector.tokens)
 
     def regions(self, layers: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from anygen.playground.caption import caption
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.sensor import SENSORS
+from anygen.playground.slots import scene_slots
 from anygen.projectors import BorrowedProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -86,7 +87,9 @@ class ReliefEncoderStage(nn.Module):
 
     def words(self, scenes: list[Scene]) -> Tensor:
         """What the projector shall say of them: [scenes, tokens]."""
-        assert self.telling and self.projector
+        assert self.telling and self.projector and self.lender is not None
+        if getattr(self.lender.config, "slots", False):
+            return self.telling.slots(list(map(scene_slots, scenes)), self.projector.tokens)
         return self.telling.words([caption(upright(scene)) for scene in scenes], self.projector.tokens)
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:

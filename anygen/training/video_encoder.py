@@ -13,6 +13,7 @@ from anygen.encoders.video import VideoEncoder, VideoTowerConfig
 from anygen.playground.film import Film, sample_film, settle, upright
 from anygen.playground.motion import FRAMES, MOTIONS
 from anygen.playground.projection import Projection
+from anygen.playground.slots import film_slots
 from anygen.playground.things import THINGS
 from anygen.playground.watching import film_caption
 from anygen.training.footage import canvas_for, evenly, moves_of, screened, things_of, tubelet_cover
@@ -75,7 +76,10 @@ class VideoEncoderStage(nn.Module):
     def words(self, films: list[Film]) -> Tensor:
         """What the projector shall say of them: [films, tokens]."""
         assert self.telling and self.projector
-        return self.telling.words([film_caption(upright(film)) for film in films], self.projector.tokens)
+        told = list(map(upright, films))
+        if self.projector.config.slots:
+            return self.telling.slots(list(map(film_slots, told)), self.projector.tokens)
+        return self.telling.words(list(map(film_caption, told)), self.projector.tokens)
 
     def pictures(self, layers: Tensor, grounds: Tensor) -> Tensor:
         """The frozen image encoder's states of the frames: [films, frames, 1 + patches, width]."""
