@@ -57,6 +57,17 @@ def test_a_sound_generator_learns_on_and_all_else_stays(start: Path, tmp_path: P
     assert differ and all(name.startswith("generators.audio.unet.") for name in differ)
 
 
+@pytest.mark.parametrize("modality", ["audio", "image"])
+def test_a_decoder_learns_on_and_latents_stay(start: Path, tmp_path: Path, modality: str) -> None:
+    """Films decode as pictures do, so what pictures have learnt is theirs, too."""
+    run = begun(tmp_path, [f"start={start}", f"onward={modality}-vae"], f"{modality}-vae")
+    assert run.start(f"{modality}-vae", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    whose = ("image", "video") if modality == "image" else ("audio",)
+    assert {name.split(".")[1] for name in differ} == set(whose)
+    assert all(".vae.decoder." in name for name in differ)
+
+
 def test_a_film_generator_learns_on_beside_pictures(start: Path, tmp_path: Path) -> None:
     """Both share a UNet, so both are written anew; the autoencoder and what reads captions stay."""
     settings = [f"start={start}", "onward=video-generator", "motion_pictures=2", "motion_seen=4"]

@@ -48,13 +48,16 @@ def to_mel(waves: Tensor) -> Tensor:
 
 
 class AudioVAEStage(nn.Module):
-    """Reconstruction (L1 and MSE) of log-mels and a light KL term on endless fresh clips."""
+    """Reconstruction (L1 and MSE) of log-mels and a light KL term on endless fresh clips.
+
+    Where the encoder `rests` the decoder alone learns, and what was trained on the latents goes on with them.
+    """
 
     name = "audio-vae"
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, *, rests: bool = False) -> None:
         super().__init__()
-        self.vae = vae
+        self.vae, self.rests = vae, rests
         self.mixer = Mixer()
 
     def to(self, *args: Any, **kwargs: Any) -> "AudioVAEStage":
@@ -67,7 +70,8 @@ class AudioVAEStage(nn.Module):
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         mel = to_mel(self.mixer.mix(batch["orders"]))
-        posterior = self.vae.encode(mel).latent_dist
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.rests):
+            posterior = self.vae.encode(mel).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=rng, device=mel.device)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).float().mean()

@@ -1,6 +1,7 @@
-"""Parts of a finished model that learn on: its generators, and the encoders of its senses; a recipe's `onward`.
+"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of its
+senses; a recipe's `onward`.
 
-What stands between a generator and the language model stays as it is (text encoders, autoencoders, vocoder), so that
+What stands between a generator and the language model stays as it is (text encoders, latents, vocoder), so that
 output projectors still tell it what they told. An encoder's features change: stages 1 and 3 come after it.
 """
 
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from anygen.training.recipe import Recipe
     from anygen.training.run import Run
 
-ONWARD = (*(f"{modality}-generator" for modality in MEDIA), *(f"{sense}-encoder" for sense in SENSED))
+DECODED = ("image", "audio")
+"""Media whose generators have an autoencoder of their own."""
+ONWARD = (
+    *(f"{modality}-vae" for modality in DECODED),
+    *(f"{modality}-generator" for modality in MEDIA),
+    *(f"{sense}-encoder" for sense in SENSED),
+)
 """The steps in which parts of `start` can learn on."""
 
 
@@ -106,13 +113,48 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
     return True
 
 
+def train_decoder(run: Run, folder: Path, modality: str) -> bool:
+    """Trains the decoder of a generator's autoencoder on, from the latents as they are; True when it is done."""
+    r, model = run.recipe, run.begun()
+    pipeline = pipeline_of(model, modality, r.start)
+    vae = pipeline.vae.requires_grad_(False)
+    vae.decoder.requires_grad_(True)
+    if modality == "audio":
+        from anygen.training.audio_vae import AudioVAEStage
+
+        stage: Any = AudioVAEStage(vae, rests=True)
+    else:
+        from anygen.training.image_vae import ImageVAEStage
+
+        side = int(pipeline.unet.config.sample_size) * pipeline.vae_scale_factor
+        stage = ImageVAEStage(vae, side, aligned=0.5 * r.aligned, encoder_steps=0)
+    if not run._fit(stage, folder, f"{modality}-vae"):
+        return False
+    vae.save_pretrained(folder / "part")
+    return True
+
+
+def replace_decoders(model: Any, places: Mapping[str, Path]) -> Any:
+    """The model whose generators, and those that borrow of them, decode as the autoencoders in these folders."""
+    from diffusers import AutoencoderKL
+
+    for modality in model.writes:
+        place = places.get(model.config.generators[modality].base or modality)
+        if place is not None:
+            learnt = AutoencoderKL.from_pretrained(place)
+            model.generator(modality).pipeline.vae.load_state_dict(learnt.state_dict())
+    return model
+
+
 def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
     """The model with the generators that have learnt on in those of the `steps` that are a generator's."""
     learnt = [step.removesuffix("-generator") for step in steps if step.endswith("-generator")]
     places = {modality: run.need(f"{modality}-generator") / "part" for modality in learnt}
     if "video" in places and (together := run.folder("video-generator") / "image").exists():
         places["image"] = together
-    return replace_generators(model, places)
+    decoders = [step.removesuffix("-vae") for step in steps if step.endswith("-vae")]
+    model = replace_generators(model, places)
+    return replace_decoders(model, {modality: run.need(f"{modality}-vae") / "part" for modality in decoders})
 
 
 def replace_generators(model: Any, places: Mapping[str, Path]) -> Any:

@@ -13,7 +13,7 @@ from anygen.error import RequestError
 from anygen.signals import MEDIA, SENSED
 from anygen.training.assembly import TELLING, Assembly
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.onward import blended, checked, train_generator
+from anygen.training.onward import blended, checked, train_decoder, train_generator
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
@@ -99,6 +99,8 @@ class Run(Assembly):
         return True
 
     def _image_vae(self, folder: Path) -> bool:
+        if self.recipe.start:
+            return train_decoder(self, folder, "image")
         from anygen.training.image_vae import ImageVAEStage, build_vae, set_scaling
 
         r = self.recipe
@@ -158,6 +160,8 @@ class Run(Assembly):
         return True
 
     def _audio_vae(self, folder: Path) -> bool:
+        if self.recipe.start:
+            return train_decoder(self, folder, "audio")
         from anygen.training.audio_vae import AudioVAEStage, build_audio_vae, set_audio_scaling
 
         stage = AudioVAEStage(build_audio_vae(self.recipe.audio_vae_channels, self.recipe.audio_vae_latents))
