@@ -17,7 +17,7 @@ from anygen.evaluation import sound_cells, sound_suites, suites
 from anygen.evaluation.case import Case, Result, contact_sheet, keep
 from anygen.evaluation.cells import MATRIX, World
 from anygen.media import Audio, Image, Text
-from anygen.mel import griffin_lim
+from anygen.mel import RATE, griffin_lim
 from anygen.playground.sound import INDEX, SOUNDS
 from anygen.playground.word import a
 from anygen.reply import Part, Reply
@@ -180,6 +180,19 @@ def test_a_vocoder_is_measured_against_griffin_lim(tmp_path: Path) -> None:
     engine.writes = ("text",)
     with pytest.raises(ModelError, match="known has no audio generator"):
         evaluation.evaluate("vocoder", model=engine)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_the_ear_hears_what_an_autoencoder_keeps(keeps: bool, tmp_path: Path) -> None:
+    def decode(waves: Tensor) -> list[Audio]:
+        return [Audio(wave.numpy() * keeps, RATE) for wave in waves]
+
+    generator = SimpleNamespace(encode=lambda waves: waves.float() / 32768, decode=decode)
+    engine: Any = engine_of({}, generator=lambda modality: generator)
+    table = sound_suites.latents(engine, 6, 0, "heldout", tmp_path)["audio->latents->audio"]
+    whole = table.pop("everything still heard")
+    assert whole["n"] == 6 == sum(row["n"] for row in table.values()) and (tmp_path / "latents.png").is_file()
+    assert whole["right"] == (1 if keeps else 0)
 
 
 def test_frechet_audio_distance_of_real_clips_is_nothing() -> None:

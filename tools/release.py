@@ -61,6 +61,7 @@ TABLE: tuple[Row, ...] = (
     ("caption", "image->text", "*captions", "", ""),
     ("vae", "autoencoder", "*psnr", "", "30"),
     ("vae", "image->latents->image", "everything still seen", "", ""),
+    ("vae", "audio->latents->audio", "everything still heard", "", ""),
     ("matrix", "audio->text", "sound and pattern", "", "0.93"),
     ("matrix", "audio->text", "sound", "", ""),
     ("matrix", "audio+text->text", "question", "", "0.90"),

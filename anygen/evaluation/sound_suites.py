@@ -21,7 +21,7 @@ from anygen.evaluation.sound_cells import tell, text_to_audio
 from anygen.media import Audio
 from anygen.mel import RATE, griffin_lim, log_mel
 from anygen.playground.arrange import one_thing
-from anygen.playground.clip import Clip, Player, sample_clip
+from anygen.playground.clip import Clip, Player, sample_clip, settle
 from anygen.playground.language import sound_caption
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import INDEX, SOUNDS
@@ -138,6 +138,29 @@ def _text_to(texts: np.ndarray, vectors: np.ndarray, truth: Sequence[int], strea
 
 
 # --- sounds of the model against real ones
+
+
+def latents(engine: Any, limit: int | None, seed: int, split: str, folder: Path | None) -> dict[str, dict[str, Any]]:
+    """Held-out clips, settled as what is asked for is played, through the generator's autoencoder, its vocoder and
+    back: whether the ear hears the same."""
+    generator = _audio_generator(engine)
+    stream = random.Random(f"latents|{seed}|{split}")
+    world = World()
+    clips = [settle(sample_clip(stream, None, split)) for _ in range(limit or VOCODED)]
+    rows: dict[str, list[bool]] = {"everything still heard": []}
+    shown: list[Audio] = []
+    for start in range(0, len(clips), BATCH):
+        chunk = clips[start : start + BATCH]
+        back = generator.decode(generator.encode(world.mixer.render(chunk)))
+        waves = torch.from_numpy(np.stack([sound.samples[0] for sound in back]))
+        for clip, heard in zip(chunk, world.ear.listen(waves), strict=True):
+            same = sounds_like(heard, clip)["all"]
+            rows["everything still heard"].append(same)
+            rows.setdefault(f"kind: {clip.kind}", []).append(same)
+        shown += back
+    if folder:
+        _sheet(shown, [sound_caption(clip) for clip in clips], folder / "latents.png")
+    return {"audio->latents->audio": {name: share(right) for name, right in rows.items()}}
 
 
 def vocoder(engine: Any, limit: int | None, seed: int, split: str, folder: Path | None) -> dict[str, Any]:

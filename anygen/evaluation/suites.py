@@ -232,7 +232,10 @@ def _judge(engine: Any, limit: int | None, seed: int, split: str, folder: Path |
 
 
 def _vae(engine: Any, limit: int | None, seed: int, split: str, folder: Path | None) -> dict[str, Any]:
-    """Held-out scenes through the generator's own autoencoder and back: PSNR, and whether the judge sees the same."""
+    """Held-out scenes through the generator's own autoencoder and back: PSNR, and whether the judge sees the same.
+
+    Where there is an audio generator, clips as well.
+    """
     from anygen.media import Image
 
     if "image" not in engine.writes:
@@ -260,6 +263,8 @@ def _vae(engine: Any, limit: int | None, seed: int, split: str, folder: Path | N
     low, middle, high = np.percentile(figures, [5, 50, 95])
     measured = {"mean": float(np.mean(figures)), "median": float(middle), "p5": float(low), "p95": float(high)}
     table = {"image->latents->image": {"everything still seen": share(right)}}
+    if "audio" in engine.writes:
+        table |= sound_suites.latents(engine, min(limit or 500, sound_suites.VOCODED), seed, split, folder)
     psnr_figures = {name: round(value, 3) for name, value in measured.items()} | {"n": len(figures), "unit": "dB"}
     return {"cells": table, "seconds": {}, "measures": {"psnr": psnr_figures}}
 
