@@ -329,8 +329,15 @@ class Run(Assembly):
             words=0.1,
             names=0.0 if self._cached() else self.recipe.names,  # words of a caption lie on no patch
             diffusion=self.recipe.diffusion,
-            resting=self.recipe.resting,
+            resting=self._resting(),
         )
+
+    def _resting(self) -> tuple[str, ...]:
+        """Media whose input projectors have nothing to learn in stage 3: none where the data is not the playground's,
+        or where they learn through the language model alone."""
+        r = self.recipe
+        told = not (r.data or r.bridged) and r.pool > 0
+        return tuple(m for m in r.resting if m in (*self.made, *self.senses)) if told else ()
 
     def _model(self, folder: Path) -> bool:
         """The finished folder, in half precision, with its provenance.
