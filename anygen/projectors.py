@@ -195,6 +195,12 @@ def lend(projectors: Any) -> None:
             projector.borrow(projectors[lender])
 
 
+def tells_slots(projectors: Any, modality: str) -> bool:
+    """Whether the tokens of a modality's projector, or of the one that it borrows, have learnt to tell slots."""
+    config = projectors[modality].config
+    return bool(getattr(projectors[config.lender].config if isinstance(config, BorrowedConfig) else config, "slots", 0))
+
+
 # --- output: hidden states [batch, count, width_in] -> condition [batch, length, width_out]
 
 

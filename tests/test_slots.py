@@ -2,11 +2,13 @@
 
 import random
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from anygen.catalog import find
 from anygen.encoders.imagebind import TowerConfig
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import on_cells, upright
@@ -20,11 +22,13 @@ from anygen.playground.scene import Placed, Scene, in_split, is_heldout, sample_
 from anygen.playground.slots import Slot, clip_slots, film_slots, scene_slots
 from anygen.playground.squares import centre_of, placed_caption, square_of
 from anygen.playground.watching import film_caption
-from anygen.projectors import ResamplerConfig, ResamplerProjector
+from anygen.projectors import ResamplerConfig, ResamplerProjector, tells_slots
 from anygen.template import IGNORE
 from anygen.testing import tiny_model
 from anygen.training.features import FeaturesStage
 from anygen.training.image_encoder import ImageEncoderStage
+from anygen.training.recipe import recipe_for
+from anygen.training.run import Run
 from anygen.training.telling import Telling
 from anygen.training.tokenizer import train_tokenizer
 
@@ -95,8 +99,13 @@ def test_a_slot_takes_the_first_words_and_the_last() -> None:
 
 def test_stage_one_tells_slots(tmp_path: Path) -> None:
     model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
-    stage = FeaturesStage("stage1", model, pool=16, fresh=0, slots=True)
+    for modality, old in list(model.input_projectors.items()):
+        ends = {"tokens_in": old.config.tokens_in, "width_in": old.config.width_in, "width_out": old.config.width_out}
+        model.input_projectors[modality] = ResamplerProjector(ResamplerConfig(**ends, queries=12, width=16, heads=2))
     captions = FeaturesStage("stage1", model, pool=16, fresh=0)
+    captions(captions.prepare(0, 8, 0), torch.Generator())
+    assert not tells_slots(model.input_projectors, "image")
+    stage = FeaturesStage("stage1", model, pool=16, fresh=0, slots=True)
     optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
     seen = []
     for step in range(6):
@@ -107,9 +116,11 @@ def test_stage_one_tells_slots(tmp_path: Path) -> None:
         loss.backward()
         optimizer.step()
     assert seen[-1] < seen[0]
-    captions(captions.prepare(0, 8, 0), torch.Generator())
     assert not torch.equal(stage.pool["image"].ids, captions.pool["image"].ids)
     assert torch.equal(stage.pool["image"].features, captions.pool["image"].features)
+    again = FeaturesStage("stage1", model, pool=16, fresh=0)  # a projector that has told slots goes on with them
+    again(again.prepare(0, 8, 0), torch.Generator())
+    assert torch.equal(again.pool["audio"].ids, stage.pool["audio"].ids)
 
 
 @pytest.mark.parametrize("slots", [False, True])
@@ -174,3 +185,23 @@ def test_training_shows_no_picture_of_which_either_reading_is_held_out() -> None
     assert all(is_heldout(scene) and in_split(scene, "heldout") and not in_split(scene, "train") for scene in read)
     other = [turned(scene) for scene in read if scene.relation != "in front of"]
     assert not any(in_split(scene, "train") for scene in other) and not all(map(is_heldout, other))
+
+
+# --- recipes
+
+
+def test_a_start_goes_on_with_what_it_has_learnt(tmp_path: Path) -> None:
+    fresh, start = recipe_for("nano-night"), recipe_for("nano-night", ["start=nano"])
+    assert fresh.slots and fresh.sighted == ("image",) and fresh.placed > 0
+    assert not start.slots and start.sighted == () and start.placed == 0
+    asked = recipe_for("nano-night", ["start=nano", "slots=true", "sighted=image", "placed=0.4"])
+    assert asked.slots and asked.sighted == ("image",) and asked.placed == 0.4
+    run = Run(recipe_for("nano-night", ["start=nano", "resting=video"]), tmp_path)
+    model = AnyGenModel.load(find("nano"))
+    for modality in ("image", "audio"):
+        projector = model.input_projectors[modality]
+        projector.config = replace(projector.config, slots=modality == "image")
+    video = model.input_projectors["video"]
+    video.config = replace(video.config, slots=False)
+    assert run._resting(model) == ("image", "video")
+    assert Run(recipe_for("nano-night", ["start=nano", "data=x"]), tmp_path)._resting(model) == ()

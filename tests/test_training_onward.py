@@ -68,6 +68,22 @@ def test_a_decoder_learns_on_and_latents_stay(start: Path, tmp_path: Path, modal
     assert all(".vae.decoder." in name for name in differ)
 
 
+def test_a_picture_generator_that_learns_squares_learns_to_read_them(start: Path, tmp_path: Path) -> None:
+    settings = [f"start={start}", "onward=image-generator", "placed=0.5", "sketch_steps=0"]
+    run = begun(tmp_path, settings, "image-generator")
+    assert run.start("image-generator", False)
+    before, after = (AnyGenModel.load(start).generator("image"), run.begun().generator("image"))
+    texts = ["a dog left of a cat, sea", "a dog left of a cat, sea: b4 g5"]
+    assert not torch.equal(before.condition(texts)[1], after.condition(texts)[1])
+    same = {
+        name: torch.equal(a, b)
+        for (name, a), b in zip(
+            before.pipeline.vae.state_dict().items(), after.pipeline.vae.state_dict().values(), strict=True
+        )
+    }
+    assert all(same.values())
+
+
 def test_a_film_generator_learns_on_beside_pictures(start: Path, tmp_path: Path) -> None:
     """Both share a UNet, so both are written anew; the autoencoder and what reads captions stay."""
     settings = [f"start={start}", "onward=video-generator", "motion_pictures=2", "motion_seen=4"]
@@ -135,7 +151,7 @@ def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> No
         (["start=nano", "only=audio", "diffusion=0.1"], "only=audio learns from what is cached of the playground"),
         (["blend=0.5"], "blend=0.5 is a share of a model that goes on from a start"),
         (["start=nano", "blend=0"], "above 0, at most 1"),
-        (["start=nano", "onward=llm"], "no step 'llm' in which a part of a model learns on; there are image-generator"),
+        (["start=nano", "onward=llm"], "no step 'llm' in which a part of a model learns on; there are image-vae"),
     ],
 )
 def test_what_cannot_learn_on_is_named(tmp_path: Path, settings: list[str], message: str) -> None:

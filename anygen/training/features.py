@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anygen.bridging import gated
 from anygen.error import RequestError
 from anygen.model import AnyGenModel
-from anygen.projectors import ResamplerProjector
+from anygen.projectors import ResamplerProjector, tells_slots
 from anygen.training.loop import Batch
 from anygen.training.sense import SENSES, Part, Sense
 from anygen.training.telling import Telling
@@ -44,7 +44,8 @@ class FeaturesStage(nn.Module):
     The losses are those of `Telling`. Encoders fill a pool of `pool` media per modality once; then `fresh` new media
     take the places of the oldest in every step (fewer of those that cost more to encode), so that each is seen a few
     times and none is learnt by heart. With `only` the projectors of these media alone are there and learn. With `slots`
-    what is told has a place for every word (`anygen.playground.slots`), and is no caption.
+    what is told has a place for every word (`anygen.playground.slots`), and is no caption; projectors that have told
+    slots before go on with them.
     """
 
     short = True
@@ -60,7 +61,6 @@ class FeaturesStage(nn.Module):
         slots: bool = False,
     ) -> None:
         super().__init__()
-        self.slots = slots
         if fresh > pool:
             raise RequestError(f"a pool of {pool} media cannot take {fresh} new ones in every step")
         if other := gated(model.input_projectors):
@@ -73,8 +73,8 @@ class FeaturesStage(nn.Module):
         model.requires_grad_(False)
         for modality in media:
             projector = model.input_projectors[modality].requires_grad_(True)
-            if isinstance(projector, ResamplerProjector):  # who goes on from here is to know
-                projector.config = replace(projector.config, slots=slots and self.senses[modality].slotted)
+            if slots and isinstance(projector, ResamplerProjector) and self.senses[modality].slotted:
+                projector.config = replace(projector.config, slots=True)  # who goes on from here is to know
 
     def to(self, *args: Any, **kwargs: Any) -> "FeaturesStage":
         super().to(*args, **kwargs)
@@ -130,7 +130,7 @@ class FeaturesStage(nn.Module):
 
     def _words(self, sense: Sense, parts: list[Part], tokens: int) -> Tensor:
         """What the projector shall say of these media: token ids [media, tokens]."""
-        if self.slots and sense.slotted:
+        if sense.slotted and tells_slots(self.model.input_projectors, sense.modality):
             return self.telling.slots(list(map(sense.slots, parts)), tokens)
         return self.telling.words(list(map(sense.told, parts)), tokens, list(map(sense.unasked, parts)))
 

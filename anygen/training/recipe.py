@@ -70,8 +70,8 @@ class Recipe:
     anew: bool = False  # projectors of `start` begin anew
     onward: tuple[str, ...] = ()  # steps in which parts that `start` has learn on: its generators', its new senses'
     blend: float = 1.0  # share of what was learnt in the finished model; the rest is what `start` was
-    slots: bool = False  # stage 1's projectors tell every word at a place of its own, not captions
-    resting: tuple[str, ...] = ()  # media whose input projectors stay as they are in stage 3
+    slots: bool = False  # stage 1's projectors tell every word at a place of its own, not captions; then they rest
+    resting: tuple[str, ...] = ()  # other media whose input projectors stay as they are in stage 3
     sighted: tuple[str, ...] = ()  # media whose output projectors see the one that is edited; "image" is all there is
     only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached
     bridged: bool = False  # the LLM's blocks look at features (gated cross-attention); one token stands for a medium
@@ -232,6 +232,16 @@ _NEXTGPT = Recipe(
     fits=_PAPER,
 )
 
+_TOLD: dict[str, Any] = {
+    "slots": True,
+    "placed": 0.3,
+    "sighted": ("image",),
+    "edits": 0.0,
+    "edit_strength": None,
+}
+"""How the playground's own recipes tell projectors and generators of media from nothing: edits are seen by the output
+projector alone. Of a model that they go on from, what it has learnt is what it is told, unless a setting says so."""
+
 RECIPES = {
     "nano": Recipe(
         name="nano",
@@ -240,6 +250,7 @@ RECIPES = {
         vae_latents=8,
         unet_channels=(128, 160, 192),
         motion_pictures=128,
+        **_TOLD,
         fits={step: dataclasses.replace(fit, budget=_MINUTES[step]) for step, fit in _GPU.items()},
     ),
     "nano-night": Recipe(
@@ -251,6 +262,7 @@ RECIPES = {
         motion_seen=4,
         motion_whole=0.08,
         motion_pictures=18,
+        **_TOLD,
         fits=_NIGHT,
     ),
     "nextgpt-paper": _NEXTGPT,
@@ -282,6 +294,13 @@ def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     recipe = RECIPES[name]
     for setting in settings:
         recipe = changed(recipe, setting)
+    named = {setting.partition("=")[0] for setting in settings}
+    if recipe.start and "slots" not in named:
+        recipe = dataclasses.replace(recipe, slots=False)
+    if recipe.start and "sighted" not in named:
+        recipe = dataclasses.replace(recipe, sighted=())
+    if recipe.start and "placed" not in named:
+        recipe = dataclasses.replace(recipe, placed=0.0)
     return recipe
 
 

@@ -246,7 +246,7 @@ class Run(Assembly):
         if r.data:
             options["data"] = self._data(model, train)
         options |= {"rank": r.rank, "alpha": r.lora_alpha, "dropout": r.lora_dropout, "matrices": r.lora_matrices}
-        options |= {"checkpointing": r.checkpointing}
+        options |= {"checkpointing": r.checkpointing, "resting": self._resting(model) if "lora" in train else ()}
         stage = AlignmentStage(name, model, mixture, train, quantize=r.quantize, **options)
         if not self._fit(stage, folder, name):
             return False
@@ -329,15 +329,20 @@ class Run(Assembly):
             words=0.1,
             names=0.0 if self._cached() else self.recipe.names,  # words of a caption lie on no patch
             diffusion=self.recipe.diffusion,
-            resting=self._resting(),
         )
 
-    def _resting(self) -> tuple[str, ...]:
-        """Media whose input projectors have nothing to learn in stage 3: none where the data is not the playground's,
-        or where they learn through the language model alone."""
-        r = self.recipe
-        told = not (r.data or r.bridged) and r.pool > 0
-        return tuple(m for m in r.resting if m in (*self.made, *self.senses)) if told else ()
+    def _resting(self, model: Any) -> tuple[str, ...]:
+        """Media whose input projectors have nothing to learn in stage 3: those that tell slots, and `resting`.
+
+        None rests where the data is not the playground's.
+        """
+        if self.recipe.data:
+            return ()
+        return tuple(
+            modality
+            for modality, projector in model.input_projectors.items()
+            if modality in self.recipe.resting or getattr(projector.config, "slots", False)
+        )
 
     def _model(self, folder: Path) -> bool:
         """The finished folder, in half precision, with its provenance.
