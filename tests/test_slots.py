@@ -191,11 +191,8 @@ def test_training_shows_no_picture_of_which_either_reading_is_held_out() -> None
 
 
 def test_a_start_goes_on_with_what_it_has_learnt(tmp_path: Path) -> None:
-    fresh, start = recipe_for("nano-night"), recipe_for("nano-night", ["start=nano"])
-    assert fresh.slots and fresh.sighted == ("image",) and fresh.placed > 0
-    assert not start.slots and start.sighted == () and start.placed == 0
-    asked = recipe_for("nano-night", ["start=nano", "slots=true", "sighted=image", "placed=0.4"])
-    assert asked.slots and asked.sighted == ("image",) and asked.placed == 0.4
+    assert recipe_for("nano-night").slots and not recipe_for("nano-night", ["start=nano"]).slots
+    assert recipe_for("nano-night", ["start=nano", "slots=true"]).slots
     run = Run(recipe_for("nano-night", ["start=nano", "resting=video"]), tmp_path)
     model = AnyGenModel.load(find("nano"))
     for modality in ("image", "audio"):

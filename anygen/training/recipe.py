@@ -232,16 +232,6 @@ _NEXTGPT = Recipe(
     fits=_PAPER,
 )
 
-_TOLD: dict[str, Any] = {
-    "slots": True,
-    "placed": 0.3,
-    "sighted": ("image",),
-    "edits": 0.0,
-    "edit_strength": None,
-}
-"""How the playground's own recipes tell projectors and generators of media from nothing: edits are seen by the output
-projector alone. Of a model that they go on from, what it has learnt is what it is told, unless a setting says so."""
-
 RECIPES = {
     "nano": Recipe(
         name="nano",
@@ -250,7 +240,7 @@ RECIPES = {
         vae_latents=8,
         unet_channels=(128, 160, 192),
         motion_pictures=128,
-        **_TOLD,
+        slots=True,
         fits={step: dataclasses.replace(fit, budget=_MINUTES[step]) for step, fit in _GPU.items()},
     ),
     "nano-night": Recipe(
@@ -262,7 +252,7 @@ RECIPES = {
         motion_seen=4,
         motion_whole=0.08,
         motion_pictures=18,
-        **_TOLD,
+        slots=True,
         fits=_NIGHT,
     ),
     "nextgpt-paper": _NEXTGPT,
@@ -294,13 +284,8 @@ def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     recipe = RECIPES[name]
     for setting in settings:
         recipe = changed(recipe, setting)
-    named = {setting.partition("=")[0] for setting in settings}
-    if recipe.start and "slots" not in named:
+    if recipe.start and not any(setting.startswith("slots=") for setting in settings):
         recipe = dataclasses.replace(recipe, slots=False)
-    if recipe.start and "sighted" not in named:
-        recipe = dataclasses.replace(recipe, sighted=())
-    if recipe.start and "placed" not in named:
-        recipe = dataclasses.replace(recipe, placed=0.0)
     return recipe
 
 
