@@ -64,7 +64,7 @@ def test_the_folder_is_whole_and_small() -> None:
 
 
 # Floors a little below what the bundled weights reach (docs/nano.md), far above guessing; raise them with the weights.
-@pytest.mark.parametrize(("task", "least"), [("world", 14), ("draw", 20), ("vqa", 13)])
+@pytest.mark.parametrize(("task", "least"), [("world", 15), ("draw", 20), ("vqa", 17)])
 def test_words_are_right(engine: anygen.Engine, task: str, least: int) -> None:
     chats = asked(task, 24)
     replies = engine.generate_batch(requests(chats), seed=0)
@@ -80,7 +80,7 @@ def test_captions_name_something_that_is_there(engine: anygen.Engine) -> None:
         claimed = parse_caption(reply.text)
         there = {placed.thing for placed in chat.facts["scene"].things}
         named += claimed is not None and any(name in there for name, _ in claimed.things)
-    assert named >= 18  # of 129 things, so that guessing names one or none
+    assert named >= 21  # of 129 things, so that guessing names one or none
 
 
 def test_pictures_have_their_backdrop(engine: anygen.Engine) -> None:
@@ -119,7 +119,7 @@ def test_single_sounds_are_played(engine: anygen.Engine) -> None:
     replies = engine.generate_batch([f"Play {sound_caption(clip)}." for clip in clips], seed=0)
     waves = torch.from_numpy(np.stack([reply.audios[0].samples[0] for reply in replies]))
     marks = [sounds_like(heard, clip) for heard, clip in zip(Ear().listen(waves), clips, strict=True)]
-    assert sum(mark["sounds_right"] for mark in marks) >= 7  # of 61 sounds
+    assert sum(mark["sounds_right"] for mark in marks) >= 16  # of 61 sounds
 
 
 def test_single_sounds_are_heard(engine: anygen.Engine) -> None:
@@ -128,7 +128,7 @@ def test_single_sounds_are_heard(engine: anygen.Engine) -> None:
     waves = Mixer().render(clips).float() / 32768
     asked = [[anygen.Audio(wave.numpy(), RATE), "What do you hear?"] for wave in waves]
     told = [parse_sound(reply.text) for reply in engine.generate_batch(asked, seed=0, to="text")]
-    assert sum(t is not None and clip.things[0] in t.things for t, clip in zip(told, clips, strict=True)) >= 12
+    assert sum(t is not None and clip.things[0] in t.things for t, clip in zip(told, clips, strict=True)) >= 14
 
 
 def test_a_picture_that_is_not_wanted_is_told_in_one_clean_sentence(engine: anygen.Engine) -> None:
@@ -164,7 +164,7 @@ def test_films_are_told(engine: anygen.Engine) -> None:
     things = [
         t is not None and {name for name, _ in t.actors} == set(f.things) for t, f in zip(told, films, strict=True)
     ]
-    assert sum(things) >= 10  # of 129 things
+    assert sum(things) >= 13  # of 129 things
     backdrops = [t is not None and t.backdrop == f.backdrop for t, f in zip(told, films, strict=True)]
     assert sum(backdrops) >= 13
 
@@ -185,7 +185,7 @@ def test_motions_are_felt(engine: anygen.Engine) -> None:
     assert sum(right) >= 21  # of ten motions
 
 
-@pytest.mark.parametrize(("sense", "least"), [("depth", 7), ("thermal", 4)])
+@pytest.mark.parametrize(("sense", "least"), [("depth", 12), ("thermal", 12)])
 def test_maps_are_told(engine: anygen.Engine, sense: str, least: int) -> None:
     world, chats = World(), asked(sense, 16)
     replies = engine.generate_batch([world.values(chat.messages[0]) for chat in chats], seed=0, to="text")
