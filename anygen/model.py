@@ -95,13 +95,10 @@ class AnyGenModel(nn.Module):
                     raise ModelError(f"output projector {modality}: {what} is {ours}, but its neighbour has {theirs}")
             if projector.sighted:
                 eye = self.encoders[modality] if modality in self.encoders else None
-                ours, theirs = (
-                    (projector.config.sights, projector.config.sight_width),
-                    eye and (eye.tokens, eye.width),
-                )
-                if ours != theirs:
-                    has = f"the encoder gives {list(theirs)}" if theirs else "there is no encoder"
-                    raise ModelError(f"output projector {modality} sees features of {list(ours)}, but {has}")
+                sees = [projector.config.sights, projector.config.sight_width]
+                if eye is None or sees != [eye.tokens, eye.width]:
+                    has = "there is no encoder" if eye is None else f"the encoder gives {[eye.tokens, eye.width]}"
+                    raise ModelError(f"output projector {modality} sees features of {sees}, but {has}")
 
     # --- what it is
 

@@ -1,6 +1,7 @@
 """Output projectors that see the picture which is edited: what they see, learn and are told."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +87,11 @@ def test_sights_must_be_the_encoders(tmp_path: Path) -> None:
     model.save(tmp_path / "seeing")
     again = AnyGenModel.load(tmp_path / "seeing")
     assert again.output_projectors["image"].sighted
-    path = tmp_path / "seeing" / "output_projectors" / "config.json"
-    path.write_text(path.read_text().replace(f'"sights": {model.encoders["image"].tokens}', '"sights": 3'))
-    with pytest.raises(ModelError, match="output_projectors|output projector|sight"):
-        AnyGenModel.load(tmp_path / "seeing")
+    projector = again.output_projectors["image"]
+    again.output_projectors["image"] = QueryTransformer(replace(projector.config, sights=3))
+    width = projector.config.sight_width
+    with pytest.raises(ModelError, match=rf"output projector image sees features of \[3, {width}\], but the encoder"):
+        again._check()
 
 
 def test_what_is_edited_is_told_square_by_square() -> None:

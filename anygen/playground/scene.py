@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, replace
 
 from anygen.playground.things import BACKDROPS, PLACES, RELATIONS, SIZES, THINGS
+from anygen.playground.word import INVERSE
 
 VARIANTS = 16  # drawings of each backdrop
 KINDS = ("one", "count", "pair", "three")
@@ -76,16 +77,13 @@ def in_split(scene: Scene, split: str) -> bool:
     a dog has shown a dog right of a cat."""
     if split == "heldout":
         return is_heldout(scene)
-    return not is_heldout(scene) and (scene.relation not in _TURNED or not is_heldout(turned(scene)))
+    return not is_heldout(scene) and (scene.relation not in RELATIONS[:4] or not is_heldout(turned(scene)))
 
 
 def turned(scene: Scene) -> Scene:
     """The same picture said the other way round: 'a dog right of a cat' for 'a cat left of a dog'."""
     assert scene.relation
-    return replace(scene, things=scene.things[::-1], relation=_TURNED[scene.relation])
-
-
-_TURNED = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+    return replace(scene, things=scene.things[::-1], relation=INVERSE[scene.relation])
 
 
 def _between(stream: random.Random, low: float, high: float) -> float:

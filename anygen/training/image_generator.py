@@ -289,7 +289,7 @@ class ImageGeneratorStage(nn.Module):
         ids, ends = self.tokens(texts)
         batch = {"layers": layers, "ground": ground, "ids": ids, "step": torch.tensor(step)}
         if self.anchor_weight:
-            batch["known"] = torch.tensor([":" not in text for text in texts])
+            batch["known"] = torch.tensor([t != placed_caption(s) for t, s in zip(texts, scenes, strict=True)])
         if self.adapter is not None:
             seen, behind = self.compositor.orders([source or target for source, target in pairs])
             given = torch.tensor([source is not None for source, _ in pairs])
@@ -387,8 +387,8 @@ class ImageGeneratorStage(nn.Module):
         return torch.cat(pictures)
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
-        """Held-out scenes drawn from their canonical captions, and where the stage learns that from their squares and
-        as edits, looked at by the judge."""
+        """Held-out scenes drawn from their canonical captions, looked at by the judge; with an adapter also edits, and
+        with `placed` also scenes told square by square."""
         from anygen.evaluation.cells import kept
         from anygen.evaluation.judge import Judge, shows
         from anygen.evaluation.sheet import sheet
