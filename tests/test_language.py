@@ -11,7 +11,8 @@ from anygen import playground
 from anygen.playground import caption as captions
 from anygen.playground import edit as edits
 from anygen.playground import hearing, knowledge, question, sound_dialogue, sound_edit, sound_question, tale, unknown
-from anygen.playground.arrange import upright
+from anygen.playground.arrange import two_things, upright
+from anygen.playground.caption import noun_phrase
 from anygen.playground.chat import Chat, scenes_of
 from anygen.playground.dialogue import MIXTURE, TASKS, corpus_line, in_words, sample_chat
 from anygen.playground.language import (
@@ -31,7 +32,7 @@ from anygen.playground.language import (
 from anygen.playground.scene import Scene, is_heldout, place_of, relation_of, sample_scene
 from anygen.playground.slips import slip, slipped
 from anygen.playground.things import THINGS
-from anygen.playground.word import a, split_part
+from anygen.playground.word import INVERSE, RELATION_WORDS, a, split_part
 
 SPLITS = ("train", "heldout")
 
@@ -73,6 +74,16 @@ def test_paraphrases_and_requests_say_what_the_caption_says(split: str) -> None:
             said = parse_caption(text)
             assert said is not None, text
             assert with_defaults(said, scene.kind).agrees(facts_of(scene)), text
+
+
+@pytest.mark.parametrize("relation", ["left of", "right of", "above", "below"])
+def test_a_request_for_two_things_is_not_the_request_for_them_the_other_way_round(relation: str) -> None:
+    """Else one request would have two answers, and swapping what is asked for would be right now and then."""
+    stream = random.Random(relation)
+    other = RELATION_WORDS[INVERSE[relation]]
+    for _ in range(400):
+        asked = noun_phrase(two_things("dog", relation, "car", "meadow", stream), stream)
+        assert not any(word in asked for word in other), asked
 
 
 def test_slips_leave_what_is_meant() -> None:

@@ -129,6 +129,29 @@ def test_the_generator_stage_trains_both_networks_and_leaves_a_pipeline(vae: Any
     assert generator.generate(generator.condition(["the sound of a dog"]), [1], steps=1)[0].seconds == 4.0
 
 
+def test_the_text_tower_tells_what_is_heard_before_anything_is_rendered(vae: Any) -> None:
+    torch.manual_seed(0)
+    sizes = AudioGeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, condition=24, heads=2)
+    told = {"sketch": 0.0, "sketch_steps": 2, "tells": 0.5, "text_steps": 2}
+    stage = AudioGeneratorStage(vae, Vocoder(width=16, depth=1), train_tokenizer(700), sizes, **told)
+    batch = stage.prepare(0, 4, 0)
+    assert len(batch["ids"]) == 4 and len(stage.prepare(2, 4, 0)["ids"]) == 2
+    rng = torch.Generator().manual_seed(0)
+    stage.vae = None
+    losses = stage(batch, rng)
+    assert set(losses) == {"tells", "_told"}
+    losses["tells"].backward()
+    assert _moved(stage.text_encoder) and not _moved(stage.unet)
+    # what differs in one word differs in the vector's own telling of it
+    optimizer = torch.optim.Adam([*stage.text_encoder.parameters(), *stage.tells.parameters()], 1e-2)
+    for step in range(60):
+        optimizer.zero_grad()
+        loss = stage(stage.prepare(0, 4, step % 2) | {"step": torch.tensor(0)}, rng)["tells"]
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.3 * losses["tells"].item()
+
+
 def _moved(module: nn.Module) -> bool:
     return any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
 

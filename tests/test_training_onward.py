@@ -57,6 +57,14 @@ def test_a_sound_generator_learns_on_and_all_else_stays(start: Path, tmp_path: P
     assert differ and all(name.startswith("generators.audio.unet.") for name in differ)
 
 
+def test_a_sound_generator_whose_text_tower_begins_anew(start: Path, tmp_path: Path) -> None:
+    settings = [f"start={start}", "onward=audio-generator", "audio_anew=1"]
+    run = Run(recipe_for("nano-night", [*settings, *short("audio-generator"), "audio-generator.steps=2"]), tmp_path)
+    assert run.start("audio-generator", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert {name.split(".")[2] for name in differ} == {"unet", "text_encoder"}
+
+
 @pytest.mark.parametrize("modality", ["audio", "image"])
 def test_a_decoder_learns_on_and_latents_stay(start: Path, tmp_path: Path, modality: str) -> None:
     """Films decode as pictures do, so what pictures have learnt is theirs, too."""

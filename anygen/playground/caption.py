@@ -226,7 +226,8 @@ def noun_phrase(scene: Scene, stream: random.Random, split: str = "train") -> st
     """A scene in a user's words, with synonyms: 'a big kitty in the upper left on the grass'.
 
     A medium size, the middle and the meadow are what goes without saying: half of the time they are not said. Two
-    things of which nothing more is said stand side by side, the first on the left.
+    things of which nothing more is said stand side by side, the first on the left. "a dog right of a car" is never said
+    for "a car left of a dog": it has a caption of its own, and a request that has two answers teaches to swap things.
     """
     words = {"where": stream.choice(BACKDROP_WORDS[scene.backdrop])}
     if scene.backdrop == "meadow" and stream.random() < 0.5:
@@ -249,7 +250,10 @@ def noun_phrase(scene: Scene, stream: random.Random, split: str = "train") -> st
             return tidy(pick(TOGETHER, stream, split).format(**words))
     else:
         words |= dict(zip("abc", map(a, names), strict=True)) | {"list": listed([a(name) for name in names])}
-    return tidy(pick(NOUN_PHRASES[scene.kind], stream, split).format(**words))
+    phrase = pick(NOUN_PHRASES[scene.kind], stream, split)
+    if "{inverse}" in phrase and scene.relation != "in front of":
+        phrase = NOUN_PHRASES["pair"][0]
+    return tidy(phrase.format(**words))
 
 
 def _one_words(scene: Scene, name: str, stream: random.Random) -> dict[str, str]:

@@ -13,6 +13,8 @@ from anygen.mel import BINS, FRAMES, HOP
 from anygen.playground.clip import Clip, sample_clip, settle
 from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
+from anygen.playground.slots import clip_slots
+from anygen.playground.sound import SOUNDS
 from anygen.training.audio_vae import mel_sheet, to_mel
 from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels
 from anygen.training.loop import Batch
@@ -20,6 +22,10 @@ from anygen.training.tokenizer import caption_tokenizer
 
 GRID = 8 * HOP
 """Samples of one latent's frames: clips that begin on this grid look alike in latents."""
+
+_HOW = ("a", "two", "three", "four", "to", "then", "and", "slow", "fast", "r", "f", "near", "far", ".")
+_WORDS = {word: index for index, word in enumerate((*_HOW, *(sound.thing for sound in SOUNDS)))}
+_SLOTS = 5  # words of `clip_slots` before it says all of it again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +116,10 @@ class AudioGeneratorStage(nn.Module):
     mean latents from it (`sketch` weighs it; the UNet waits for `sketch_steps` batches). The MLP is not part of the
     pipeline. In a share `settled` of the clips
     the caption alone says what is heard when (`clip.settle`).
+    `tells` weighs a third: of the vector alone, linearly, how it sounds, how fast, how near, and what (`clip_slots`).
+    Latents alone teach no more than each caption by heart: the direction of a melody that one thing never plays, or
+    which two sounds are heard together, is nowhere in the vector then. Where there is no `sketch` the clips of its
+    `sketch_steps` are not rendered, and there are `repeats` times as many.
     """
 
     name = "audio-generator"
@@ -128,6 +138,7 @@ class AudioGeneratorStage(nn.Module):
         aligned: bool = True,
         sketch: float = 1.0,
         sketch_steps: int = 0,
+        tells: float = 0.0,
         settled: float = 0.0,
         text_encoder: Any = None,
         unet: Any = None,
@@ -136,7 +147,7 @@ class AudioGeneratorStage(nn.Module):
         self.vae = vae.eval().requires_grad_(False)
         self.vocoder = vocoder.eval().requires_grad_(False)
         self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
-        self.sketch_weight, self.sketch_steps = sketch, sketch_steps
+        self.sketch_weight, self.sketch_steps, self.tells_weight = sketch, sketch_steps, tells
         self.grid, self.settled = GRID if aligned else None, settled
         self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
         self.text_encoder = text_encoder or build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
@@ -144,6 +155,7 @@ class AudioGeneratorStage(nn.Module):
         self.unet = unet or build_audio_unet(vae.config.latent_channels, FRAMES // factor, sizes)
         values = vae.config.latent_channels * (FRAMES // factor) * (BINS // factor)
         self.sketch = nn.Sequential(nn.Linear(sizes.condition, 512), nn.GELU(), nn.Linear(512, values))
+        self.tells = nn.Linear(sizes.condition, _SLOTS * len(_WORDS))
         self.mixer = Mixer()
 
     def to(self, *args: Any, **kwargs: Any) -> "AudioGeneratorStage":
@@ -163,7 +175,8 @@ class AudioGeneratorStage(nn.Module):
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|audio generator")
-        clips = [self.clip(stream) for _ in range(max(1, size // self.repeats))]
+        unheard = step < self.sketch_steps and not self.sketch_weight
+        clips = [self.clip(stream) for _ in range(size if unheard else max(1, size // self.repeats))]
         texts = [sound_caption(c) if stream.random() < self.plain else sound_paraphrase(c, stream) for c in clips]
         named = torch.tensor([stream.random() >= 0.1 for _ in texts])
         texts = [text if kept else "" for text, kept in zip(texts, named.tolist(), strict=True)]
@@ -173,22 +186,32 @@ class AudioGeneratorStage(nn.Module):
             "ids": coded["input_ids"],
             "mask": coded["attention_mask"],
             "named": named,
+            "words": torch.tensor([[_WORDS[slot.said] for slot in clip_slots(clip)[:_SLOTS]] for clip in clips]),
             "step": torch.tensor(step),
         }
 
-    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+    def _latents(self, orders: Tensor) -> Tensor:
         with torch.no_grad():
-            mel = to_mel(self.mixer.mix(batch["orders"]))
-            latents = self.vae.encode(mel).latent_dist.mean.float() * self.vae.config.scaling_factor
-        rests = self.text_steps is not None and int(batch["step"]) >= self.text_steps
+            mel = to_mel(self.mixer.mix(orders))
+            return self.vae.encode(mel).latent_dist.mean.float() * self.vae.config.scaling_factor
+
+    def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
+        step, named = int(batch["step"]), batch["named"]
+        rests = self.text_steps is not None and step >= self.text_steps
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
             told = self.text_encoder(batch["ids"], attention_mask=batch["mask"]).text_embeds
             condition = F.normalize(told.float(), dim=-1)  # [clips, width]
+        alone = step < self.sketch_steps and not rests
         losses: dict[str, Tensor] = {}
+        if self.tells_weight and not rests:
+            losses |= self._telling(condition[named], batch["words"][named])
+            if alone and not self.sketch_weight:
+                return losses
+        latents = self._latents(batch["orders"])
         if self.sketch_weight and not rests:
             sketched = self.sketch(condition).float() - latents.flatten(1)
-            losses["sketch"] = self.sketch_weight * sketched[batch["named"]].square().mean()
-            if int(batch["step"]) < self.sketch_steps:
+            losses["sketch"] = self.sketch_weight * sketched[named].square().mean()
+            if alone:
                 return losses
         latents = latents.repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1)
@@ -198,6 +221,13 @@ class AudioGeneratorStage(nn.Module):
         noisy = (1 - level) * latents + level * noise
         predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=None, class_labels=condition).sample
         return losses | {"flow": (predicted.float() - (noise - latents)).square().mean()}
+
+    def _telling(self, condition: Tensor, words: Tensor) -> dict[str, Tensor]:
+        """How well the vectors [clips, width] tell the words [clips, _SLOTS]."""
+        # of unit length: each value of it is about one over the root of the width
+        told = self.tells(condition * condition.shape[-1] ** 0.5).float().unflatten(-1, (_SLOTS, -1))
+        right = (told.argmax(-1) == words).all(1).float().mean()
+        return {"tells": self.tells_weight * F.cross_entropy(told.transpose(1, 2), words), "_told": right}
 
     def pipeline(self) -> Any:
         """The pipeline as it is now; the parts are shared, not copied."""
@@ -233,20 +263,24 @@ class AudioGeneratorStage(nn.Module):
         return {key: sum(mark[key] for mark in marks) / len(marks) for key in ("sounds_right", "pattern_right", "all")}
 
 
-def sounds_of(pipeline: Any, *, settled: float) -> AudioGeneratorStage:
+def sounds_of(pipeline: Any, *, settled: float, anew: int = 0) -> AudioGeneratorStage:
     """The stage on the networks of a trained pipeline: its UNet learns on, and its text tower rests, since output
-    projectors tell what that says."""
+    projectors tell what that says; or it begins `anew`, for so many batches alone, and output projectors must follow."""
     length, condition = pipeline.tokenizer.model_max_length, pipeline.unet.config.projection_class_embeddings_input_dim
     stage = AudioGeneratorStage(
         pipeline.vae,
         pipeline.vocoder,
         pipeline.tokenizer,
         AudioGeneratorSizes(length=length, condition=condition),
-        text_steps=0,
+        text_steps=anew,
         sketch=0.0,
+        sketch_steps=anew,
+        tells=1.0 if anew else 0.0,
         settled=settled,
-        text_encoder=pipeline.text_encoder,
+        text_encoder=None if anew else pipeline.text_encoder,
         unet=pipeline.unet,
     )
-    stage.requires_grad_(False).unet.requires_grad_(True)
+    if not anew:
+        stage.requires_grad_(False)
+    stage.unet.requires_grad_(True)
     return stage

@@ -2,7 +2,7 @@
 senses; a recipe's `onward`.
 
 What stands between a generator and the language model stays as it is (text encoders, latents, vocoder), so that
-output projectors still tell it what they told. An encoder's features change: stages 1 and 3 come after it.
+output projectors still tell it what they told; but a recipe's `audio_anew` begins the sounds' text tower anew. An encoder's features change: stages 1 and 3 come after it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
     if modality == "audio":
         from anygen.training.audio_generator import sounds_of
 
-        stage: Any = sounds_of(pipeline_of(model, "audio", r.start), **options)
+        stage: Any = sounds_of(pipeline_of(model, "audio", r.start), **options, anew=r.audio_anew)
     elif modality == "image":
         from anygen.training.image_generator import pictures_of
 

@@ -44,6 +44,7 @@ class Recipe:
     vocoder_width: int = 256
     vocoder_depth: int = 5
     audio_text_steps: int | None = None
+    audio_anew: int = 0  # batches for which the text tower of an audio generator that learns on begins anew
     audio_depth: int = 4
     audio_guidance: float = 2.5
     video_depth: int = 2  # blocks in which the video encoder's features see each other

@@ -207,6 +207,7 @@ class Run(Assembly):
             aligned=r.aligned,
             sketch=r.looks,
             sketch_steps=r.sketch_steps,
+            tells=r.looks,
             settled=r.settled,
         )
         if not self._fit(stage, folder, "audio-generator"):
