@@ -178,6 +178,17 @@ def test_a_tenth_is_held_out_but_every_sound_is_heard_in_training() -> None:
     assert is_heldout(pairs[0]) == is_heldout(swapped)
 
 
+def test_training_has_no_melody_of_a_sound_that_is_only_ever_heard_one_way() -> None:
+    stream = random.Random(2)
+    heard: dict[str, set[str]] = {}
+    for _ in range(800):
+        clip = sample_clip(stream, "melody")
+        heard.setdefault(clip.things[0], set()).add(clip.direction or "")
+    assert all(ways == set(DIRECTIONS) for ways in heard.values()) and len(heard) >= 6
+    held = [sample_clip(stream, "melody", "heldout") for _ in range(20)]
+    assert all(is_heldout(clip) and not heard.get(clip.things[0]) for clip in held)
+
+
 @pytest.mark.parametrize(("kind", "split", "named"), [("thrice", "train", "'thrice'"), ("once", "test", "'test'")])
 def test_what_is_no_kind_or_split_names_itself(kind: str, split: str, named: str) -> None:
     with pytest.raises(ValueError, match=named):
