@@ -118,6 +118,14 @@ def test_a_picture_generator_learns_on_and_films_borrow_the_new_one(start: Path,
     assert not any("motion_modules" in name or "text_encoder" in name or ".vae." in name for name in differ)
 
 
+def test_hearing_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:
+    run = begun(tmp_path, [f"start={start}", "onward=audio-encoder"], "audio-encoder")
+    assert list(run.steps) == ["audio-encoder", "stage1", "stage2", "stage3", "model"]
+    assert run.start("audio-encoder", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert differ and all(name.startswith("encoders.audio.") for name in differ)
+
+
 def test_a_sense_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:
     run = begun(tmp_path, [f"start={start}", "onward=depth-encoder"], "depth-encoder")
     assert list(run.steps)[0] == "depth-encoder" and run.senses == ["depth"]
@@ -175,6 +183,9 @@ def test_a_part_that_is_not_there_cannot_learn_on(tmp_path: Path) -> None:
     run = begun(tmp_path / "run", [f"start={small}", "onward=audio-generator"], "audio-generator")
     with pytest.raises(RequestError, match="has no audio generator that learns on, but none"):
         run.start("audio-generator", False)
+    run = begun(tmp_path / "mute", [f"start={small}", "media=image", "onward=audio-encoder"], "audio-encoder")
+    with pytest.raises(RequestError, match="has no audio encoder of this package's own"):
+        run.start("audio-encoder", False)
     run = begun(tmp_path / "run", [f"start={small}", "media=image", "onward=depth-encoder"], "depth-encoder")
     with pytest.raises(RequestError, match="there is no depth encoder to learn on"):
         run.start("depth-encoder", False)

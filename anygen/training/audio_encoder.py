@@ -94,7 +94,7 @@ class AudioEncoderStage(nn.Module):
 
     An event's features are pooled and matched with pictures of its thing. Of when, how loud and how high a picture says
     nothing: a linear head rebuilds each patch's mel from its features, another writes the clip's score, and it does so
-    of a share `disguised` of sounds that are like no thing's. Which way a melody goes is asked of these alone.
+    of a share `disguised` of sounds that are like no thing's.
     """
 
     name = "audio-encoder"
@@ -161,7 +161,6 @@ class AudioEncoderStage(nn.Module):
         score = batch["score"].clone()
         wrong_way = (batch["disguise"][:, 1, None] > 0) & (score[..., 2] >= 0)
         score[..., 2] = torch.where(wrong_way, 1 - score[..., 2], score[..., 2])  # upside down, what rose falls
-        score[known, :, 2] = -1.0  # who plays it would tell: the other way is held out for many
         written = self.score_head(tokens)
         return {
             "clip": clip_loss,

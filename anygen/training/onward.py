@@ -1,5 +1,5 @@
-"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of its
-senses; a recipe's `onward`.
+"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of sounds and
+of its senses; a recipe's `onward`.
 
 What stands between a generator and the language model stays as it is (text encoders, latents, vocoder), so that
 output projectors still tell it what they told; but a recipe's `audio_anew` begins the sounds' text tower anew. An encoder's features change: stages 1 and 3 come after it.
@@ -27,7 +27,7 @@ DECODED = ("image", "audio")
 ONWARD = (
     *(f"{modality}-vae" for modality in DECODED),
     *(f"{modality}-generator" for modality in MEDIA),
-    *(f"{sense}-encoder" for sense in SENSED),
+    *(f"{heard}-encoder" for heard in ("audio", *SENSED)),
 )
 """The steps in which parts of `start` can learn on."""
 
@@ -72,6 +72,24 @@ def pipeline_of(model: Any, modality: str, start: str) -> Any:
         has = f"a {type(generator).__name__}" if generator is not None else "none"
         raise RequestError(f"{start} has no {modality} generator that learns on, but {has}: leave it out of onward")
     return generator.pipeline
+
+
+def train_hearing(run: Run, folder: Path) -> bool:
+    """Trains the audio encoder of the recipe's `start` on, its pictures the anchor; True when it is done."""
+    from anygen.encoders.audio import AudioEncoder
+    from anygen.encoders.image import ImageEncoder
+    from anygen.training.audio_encoder import AudioEncoderStage
+
+    encoders = run.begun().encoders
+    hears, sees = (encoders[m] if m in encoders else None for m in ("audio", "image"))
+    if not (isinstance(hears, AudioEncoder) and isinstance(sees, ImageEncoder)):
+        raise RequestError(f"{run.recipe.start} has no audio encoder of this package's own: leave it out of onward")
+    stage = AudioEncoderStage(hears.config, sees)
+    stage.encoder.load_state_dict(hears.state_dict())
+    if not run._fit(stage, folder, "audio-encoder"):
+        return False
+    stage.encoder.save_pretrained(folder / "part")
+    return True
 
 
 def train_generator(run: Run, folder: Path, modality: str) -> bool:
@@ -147,13 +165,18 @@ def replace_decoders(model: Any, places: Mapping[str, Path]) -> Any:
 
 
 def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
-    """The model with the generators that have learnt on in those of the `steps` that are a generator's."""
+    """The model with what has learnt on in those of the `steps` that are a generator's, a decoder's or the audio
+    encoder's."""
     learnt = [step.removesuffix("-generator") for step in steps if step.endswith("-generator")]
     places = {modality: run.need(f"{modality}-generator") / "part" for modality in learnt}
     if "video" in places and (together := run.folder("video-generator") / "image").exists():
         places["image"] = together
     decoders = [step.removesuffix("-vae") for step in steps if step.endswith("-vae")]
     model = replace_generators(model, places)
+    if "audio-encoder" in steps:
+        from anygen.encoders import open_encoder
+
+        model.encoders["audio"] = open_encoder("audio", run.need("audio-encoder") / "part")
     return replace_decoders(model, {modality: run.need(f"{modality}-vae") / "part" for modality in decoders})
 
 

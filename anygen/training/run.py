@@ -13,7 +13,7 @@ from anygen.error import RequestError
 from anygen.signals import MEDIA, SENSED
 from anygen.training.assembly import TELLING, Assembly
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.onward import blended, checked, train_decoder, train_generator
+from anygen.training.onward import blended, checked, train_decoder, train_generator, train_hearing
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
@@ -145,6 +145,8 @@ class Run(Assembly):
         return True
 
     def _audio_encoder(self, folder: Path) -> bool:
+        if self.recipe.start:
+            return train_hearing(self, folder)
         from anygen.encoders.audio import AudioTowerConfig
         from anygen.encoders.image import ImageEncoder
         from anygen.training.audio_encoder import AudioEncoderStage
