@@ -37,7 +37,7 @@ Part = dict[str, Any]
 WORDS = (*(thing.name for thing in THINGS), *BACKDROPS)
 """What a feature may stand for."""
 _DISGUISED = 0.4  # share of varied sounds that are in disguise
-_UNASKED = 0.8  # share of the others of which a pattern is not asked
+_UNASKED = 0.8  # share of the others that are repeated, of which it is not asked how often and how fast
 
 
 class Sense(Protocol):
@@ -164,10 +164,11 @@ class Hearing:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def varied(self, part: Part, stream: random.Random) -> Part:
-        """Some sounds in disguise. Of others it is rarely asked how often and which way: some only ever go one way."""
+        """Some sounds in disguise. Of others it is rarely asked how often: some are never heard so often."""
         if stream.random() < _DISGUISED:
             return disguised(part, stream)
-        return part | ({"unasked": pattern(part["clip"])} if stream.random() < _UNASKED else {})
+        left_out = part["clip"].kind == "times" and stream.random() < _UNASKED
+        return part | ({"unasked": pattern(part["clip"])} if left_out else {})
 
     def told(self, part: Part) -> str:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
