@@ -12,7 +12,7 @@ from anygen.encoders.imagebind import TowerConfig
 from anygen.generators.vocoder import Vocoder
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
-from anygen.playground.clip import Player, sample_clip
+from anygen.playground.clip import Player, one_way, sample_clip
 from anygen.playground.hearing import parse_sound, sound_caption
 from anygen.playground.mixer import Mixer
 from anygen.projectors import ResamplerConfig, ResamplerProjector
@@ -150,6 +150,9 @@ def test_a_score_says_when_and_which_way() -> None:
     assert bool((falling[: int(falling[:, onset].nonzero()[1]), up] == -1).all())  # the first note has none before it
     assert twice[:, onset].nonzero().flatten().tolist() == [0, 15] and bool((twice[:, up] == -1).all())
     assert twice[0, far] == 1 and twice[-1, far] == -1  # nothing sounds at the end
+    known = next(clip for seed in range(99) if one_way(clip := sample_clip(random.Random(seed), "melody")))
+    turned = replace(known, direction="rising" if known.direction == "falling" else "falling")
+    assert (scored([known], 64)[0][:, up] == -1).all() and not (scored([turned], 64)[0][:, up] == -1).all()
     near = scored([Player(random.Random(0)).once("dog")], 64)[0]
     assert near[:, onset].sum() == 1 and set(near[:, far].tolist()) == {-1.0, 0.0}
 

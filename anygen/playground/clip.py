@@ -72,17 +72,15 @@ def is_heldout(clip: Clip) -> bool:
     return _held_out("pair", *sorted(names))
 
 
-def in_split(clip: Clip, split: str) -> bool:
-    """Whether the split has this clip.
+def one_way(clip: Clip) -> bool:
+    """Whether it is a melody of training whose sound only ever rises there, or only falls, since the other is held out.
 
-    Where a sound's rising melody is held out training has no falling one of it either: what only ever falls is known to
-    fall without listening, and what is learnt so is wrong of every held-out melody.
+    Who learns which way that goes learns it of the sound, not of the notes, and is wrong of every held-out melody:
+    which way is not to be learnt of these.
     """
-    if split == "heldout":
-        return is_heldout(clip)
-    if clip.kind == "melody":
-        return not any(is_heldout(replace(clip, direction=direction)) for direction in DIRECTIONS)
-    return not is_heldout(clip)
+    if clip.kind != "melody" or is_heldout(clip):
+        return False
+    return any(is_heldout(replace(clip, direction=direction)) for direction in DIRECTIONS)
 
 
 class Player:
@@ -198,8 +196,7 @@ _MELODIC = tuple(sound for sound in SOUNDS if sound.pitched)
 
 
 def sample_clip(stream: random.Random, kind: str | None = None, split: str = "train", grid: int | None = None) -> Clip:
-    """A random clip of the kind (any when None). `split` "train" never gives a held-out clip, "heldout" only such
-    (`in_split`).
+    """A random clip of the kind (any when None). `split` "train" never gives a held-out clip, "heldout" only such.
 
     With `grid` (samples, such as 2000) each onset is a multiple of it; without, it is anywhere.
     """
@@ -211,7 +208,7 @@ def sample_clip(stream: random.Random, kind: str | None = None, split: str = "tr
         chosen = kind or stream.choices(KINDS, _KIND_WEIGHTS)[0]
         loudness = "far" if stream.random() < 0.3 else "near"
         clip = _play(Player(stream, grid, loudness=loudness), chosen, stream)
-        if in_split(clip, split):
+        if is_heldout(clip) == (split == "heldout"):
             return clip
 
 

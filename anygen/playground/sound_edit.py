@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from anygen.playground.clip import Clip, Player, in_split, sample_clip, upright
+from anygen.playground.clip import Clip, Player, is_heldout, sample_clip, upright
 from anygen.playground.hearing import COUNT_WORDS, TEMPO_WORDS, name_sound
 from anygen.playground.sound import SOUNDS, sound_of
 from anygen.playground.word import pick
@@ -312,7 +312,7 @@ def edit_sound(clip: Clip, stream: random.Random, split: str = "train") -> tuple
     """A kind of edit, its instruction and the edited clip; None where this try does not fit the split."""
     kind = stream.choice(EDITS_FOR[clip.kind])
     ask, target = SOUND_EDITS[kind](clip, stream, split)
-    return (kind, ask, target) if in_split(target, split) else None
+    return (kind, ask, target) if is_heldout(target) == (split == "heldout") else None
 
 
 def sample_sound_edit(stream: random.Random, split: str = "train") -> tuple[str, Clip, str, Clip]:

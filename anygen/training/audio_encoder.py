@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.mel import BINS, SAMPLES, log_mel
-from anygen.playground.clip import Clip, sample_clip
+from anygen.playground.clip import Clip, one_way, sample_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import VARIANTS, Placed, Scene
@@ -54,7 +54,7 @@ def heard(orders: Tensor, tokens: int) -> Tensor:
 def scored(clips: list[Clip], tokens: int) -> Tensor:
     """The clips' scores: 1 where SCORE is true of a token, 0 where not, -1 where it is not asked: [clips, tokens, 3].
 
-    Far is asked of what sounds, up of the later notes of melodies.
+    Far is asked of what sounds, up of the later notes of melodies, but not of those that only ever go one way.
     """
     length = SAMPLES // tokens
     score = torch.full((len(clips), tokens, len(SCORE)), -1.0)
@@ -65,7 +65,7 @@ def scored(clips: list[Clip], tokens: int) -> Tensor:
             note = slice(played.onset // length, (played.onset + played.length - 1) // length + 1)
             row[note.start, 0] = 1
             row[note, 1] = float(clip.loudness == "far")
-            if clip.kind == "melody":
+            if clip.kind == "melody" and not one_way(clip):
                 row[note, 2] = -1.0 if before is None else float(played.pitch > before)
             before = played.pitch
     return score

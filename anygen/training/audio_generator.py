@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.mel import BINS, FRAMES, HOP
-from anygen.playground.clip import Clip, sample_clip, settle
+from anygen.playground.clip import Clip, one_way, sample_clip, settle
 from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
 from anygen.playground.slots import clip_slots
@@ -170,7 +170,9 @@ class AudioGeneratorStage(nn.Module):
         return self
 
     def clip(self, stream: random.Random) -> Clip:
-        clip = sample_clip(stream, grid=self.grid)
+        """A random clip of training, but no melody that only ever goes one way."""
+        while one_way(clip := sample_clip(stream, grid=self.grid)):
+            pass
         return settle(clip, self.grid) if stream.random() < self.settled else clip
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:

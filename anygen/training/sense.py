@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from anygen.encoders.imu import scaled
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
-from anygen.playground.clip import sample_clip
+from anygen.playground.clip import one_way, sample_clip
 from anygen.playground.clip import upright as upright_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import told_of
@@ -176,7 +176,7 @@ class Hearing:
     def slots(self, part: Part) -> list[Slot]:
         clip = upright_clip(part["clip"])
         if "disguise" in part:
-            return clip_slots(seeming(clip, part["disguise"]), named=False)
+            return clip_slots(seeming(clip, part["disguise"]), named=False, asked=not one_way(clip))
         return clip_slots(clip, asked=not part.get("unasked"))
 
     def unasked(self, part: Part) -> str:
