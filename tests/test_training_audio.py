@@ -15,7 +15,7 @@ from anygen.encoders.imagebind import TowerConfig
 from anygen.generators.vocoder import Vocoder
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
-from anygen.playground.clip import sample_clip
+from anygen.playground.clip import one_way, sample_clip
 from anygen.playground.mixer import Mixer
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import THINGS
@@ -160,6 +160,15 @@ def test_the_generator_learns_what_stands_on_its_grid() -> None:
     stream = random.Random(0)
     for _ in range(50):
         assert all(played.onset % GRID == 0 for played in sample_clip(stream, grid=GRID).played)
+
+
+def test_the_generator_learns_no_melody_that_training_hears_one_way(vae: Any) -> None:
+    """What is settled by the sound alone is not read in the caption."""
+    sizes = AudioGeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, condition=24, heads=2)
+    stage = AudioGeneratorStage(vae, Vocoder(width=16, depth=1), train_tokenizer(700), sizes)
+    stream = random.Random(0)
+    clips = [stage.clip(stream) for _ in range(600)]
+    assert any(clip.kind == "melody" for clip in clips) and not any(map(one_way, clips))
 
 
 def test_the_encoder_learns_from_pictures(image: ImageEncoder, tmp_path: Path) -> None:
