@@ -86,7 +86,9 @@ def test_what_nobody_could_know_is_not_asked() -> None:
     assert [slot.said for slot in slots if not slot.asked] == ["three", "slow"] * 2
     assert all(slot.asked for slot in clip_slots(times))
     assert "dog" not in said(clip_slots(times, named=False))
-    melodies = [sample_clip(random.Random(seed), "melody", split) for seed in range(60) for split in ("train", "heldout")]
+    melodies = [
+        sample_clip(random.Random(seed), "melody", split) for seed in range(60) for split in ("train", "heldout")
+    ]
     for clip in melodies:
         asked = {slot.said for slot in clip_slots(clip) if not slot.asked}
         assert asked == ({"rising": {"r"}, "falling": {"f"}}[clip.direction or ""] if one_way(clip) else set())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.mel import BINS, FRAMES, HOP
-from anygen.playground.clip import Clip, one_way, sample_clip, settle
+from anygen.playground.clip import Clip, sample_clip, settle
 from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
 from anygen.playground.slots import clip_slots
@@ -170,9 +170,7 @@ class AudioGeneratorStage(nn.Module):
         return self
 
     def clip(self, stream: random.Random) -> Clip:
-        """A random clip of training, but no melody that only ever goes one way."""
-        while one_way(clip := sample_clip(stream, grid=self.grid)):
-            pass
+        clip = sample_clip(stream, grid=self.grid)
         return settle(clip, self.grid) if stream.random() < self.settled else clip
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
@@ -267,7 +265,10 @@ class AudioGeneratorStage(nn.Module):
 
 def sounds_of(pipeline: Any, *, settled: float, anew: int = 0) -> AudioGeneratorStage:
     """The stage on the networks of a trained pipeline: its UNet learns on, and its text tower rests, since output
-    projectors tell what that says; or it begins `anew`, for so many batches alone, and output projectors must follow."""
+    projectors tell what that says.
+
+    Or the tower begins `anew`, learns alone for so many batches, and then rests; output projectors must follow.
+    """
     length, condition = pipeline.tokenizer.model_max_length, pipeline.unet.config.projection_class_embeddings_input_dim
     stage = AudioGeneratorStage(
         pipeline.vae,

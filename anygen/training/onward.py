@@ -2,7 +2,8 @@
 of its senses; a recipe's `onward`.
 
 What stands between a generator and the language model stays as it is (text encoders, latents, vocoder), so that
-output projectors still tell it what they told; but a recipe's `audio_anew` begins the sounds' text tower anew. An encoder's features change: stages 1 and 3 come after it.
+output projectors still tell it what they told; but a recipe's `audio_anew` begins the sounds' text tower anew. An
+encoder's features change: stages 1 and 3 come after it.
 """
 
 from __future__ import annotations
