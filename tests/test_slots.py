@@ -13,7 +13,7 @@ from anygen.encoders.imagebind import TowerConfig
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import on_cells, upright
 from anygen.playground.caption import caption
-from anygen.playground.clip import Player, one_way, sample_clip
+from anygen.playground.clip import Player, sample_clip
 from anygen.playground.clip import upright as upright_clip
 from anygen.playground.film import sample_film
 from anygen.playground.film import upright as upright_film
@@ -86,13 +86,6 @@ def test_what_nobody_could_know_is_not_asked() -> None:
     assert [slot.said for slot in slots if not slot.asked] == ["three", "slow"] * 2
     assert all(slot.asked for slot in clip_slots(times))
     assert "dog" not in said(clip_slots(times, named=False))
-    melodies = [
-        sample_clip(random.Random(seed), "melody", split) for seed in range(60) for split in ("train", "heldout")
-    ]
-    for clip in melodies:
-        asked = {slot.said for slot in clip_slots(clip) if not slot.asked}
-        assert asked == ({"rising": {"r"}, "falling": {"f"}}[clip.direction or ""] if one_way(clip) else set())
-    assert 0 < sum(map(one_way, melodies)) < 60
 
 
 def test_a_slot_takes_the_first_words_and_the_last() -> None:

@@ -142,6 +142,22 @@ def test_some_sounds_are_shown_in_disguise_and_told_so(tiny_sound: Path) -> None
     assert same == ["disguise" not in part for part in parts[:16]] and not all(same)
 
 
+def test_which_way_is_never_asked_of_a_sound_that_goes_one_way(tiny_sound: Path) -> None:
+    """Neither as captions nor as slots, in disguise or not; of all other melodies it is."""
+    sense = Hearing(AnyGenModel.load(tiny_sound), draws=False)
+    seen = set()
+    for seed in range(200):
+        stream = random.Random(seed)
+        clip = sample_clip(stream, "melody")
+        part = sense.varied({"type": "audio", "clip": clip}, stream)
+        way = [slot.asked for slot in sense.slots(part) if slot.said in ("r", "f")]
+        assert way == [not one_way(clip)] * 2
+        if "disguise" not in part:
+            assert bool(sense.unasked(part)) == one_way(clip)
+        seen.add((one_way(clip), "disguise" in part))
+    assert len(seen) == 4
+
+
 def test_a_score_says_when_and_which_way() -> None:
     player = Player(random.Random(0), loudness="far", settled=True)
     falling, twice = scored([player.melody("piano", "falling"), player.times("dog", 2, "slow")], 64)

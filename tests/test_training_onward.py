@@ -165,6 +165,7 @@ def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> No
     ("settings", "message"),
     [
         (["onward=audio-generator"], "is for a model to go on from: name one with start=MODEL"),
+        (["start=nano", "audio_anew=9"], "audio_anew=9 is for a generator that learns on: add onward=audio-generator"),
         (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
         (["start=nano", "only=audio", "pool=0"], "only=audio learns from what is cached of the playground"),
         (["start=nano", "only=audio", "diffusion=0.1"], "only=audio learns from what is cached of the playground"),

@@ -7,7 +7,7 @@ of two things the left, the upper, the nearer comes first, whoever is said first
 
 from typing import NamedTuple
 
-from anygen.playground.clip import Clip, one_way
+from anygen.playground.clip import Clip
 from anygen.playground.film import Film
 from anygen.playground.scene import Scene, place_of
 from anygen.playground.word import INVERSE, NUMBERS
@@ -66,15 +66,13 @@ def film_slots(film: Film) -> list[Slot]:
 def clip_slots(clip: Clip, named: bool = True, asked: bool = True) -> list[Slot]:
     """How it sounds, how fast or which way, how near, and what, all of it twice.
 
-    Not `named`, it does not say what sounds, as nobody could; not `asked`, how often and how fast does not count, nor
-    does which way, and that never where it would be learnt of the sound alone (`clip.one_way`).
+    Not `named`, it does not say what sounds, as nobody could; not `asked`, how often and which way does not count.
     """
     how = {"once": "a", "melody": "to", "then": "then", "together": "and"}.get(clip.kind) or NUMBERS[len(clip.played)]
     way = clip.tempo or {"rising": "r", "falling": "f"}.get(clip.direction or "", NOTHING)
     things = [Slot(name, _NAME) for name in clip.things] if named else [Slot("sound", _NAME)]
     things += [Slot(NOTHING, _NAME)] * (2 - len(things))
-    goes = asked and not one_way(clip)
-    told = [Slot(how, 1, asked or clip.kind == "melody"), Slot(way, 1, goes), Slot(clip.loudness), *things]
+    told = [Slot(how, 1, asked or clip.kind == "melody"), Slot(way, 1, asked), Slot(clip.loudness), *things]
     return told * 2
 
 

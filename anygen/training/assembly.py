@@ -84,7 +84,7 @@ class Assembly(Steps):
             for step in self.recipe.onward:
                 self.need(step)
             model = self._give_sight(equip(self.begun(), self, self.senses))
-            if self.recipe.audio_anew and "audio-generator" in self.recipe.onward:
+            if self.recipe.audio_anew:
                 projector = model.output_projectors["audio"]
                 projector.measure(model.generator("audio").condition(_captions("audio", 512)).to(model.device))
             return anew(model) if self.recipe.anew else model

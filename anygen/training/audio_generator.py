@@ -114,8 +114,7 @@ class AudioGeneratorStage(nn.Module):
 
     A second task makes the text tower's vector tell the sound before the UNet can use it: an MLP predicts the clip's
     mean latents from it (`sketch` weighs it; the UNet waits for `sketch_steps` batches). The MLP is not part of the
-    pipeline. In a share `settled` of the clips
-    the caption alone says what is heard when (`clip.settle`).
+    pipeline. In a share `settled` of the clips the caption alone says what is heard when (`clip.settle`).
     `tells` weighs a third: of the vector alone, linearly, how it sounds, how fast, how near, and what (`clip_slots`).
     Latents alone teach no more than each caption by heart: the direction of a melody that one thing never plays, or
     which two sounds are heard together, is nowhere in the vector then. Where there is no `sketch` the clips of its

@@ -37,6 +37,10 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
     """The recipe's `onward`, or an error."""
     if recipe.onward and not recipe.start:
         raise RequestError(f"onward={','.join(recipe.onward)} is for a model to go on from: name one with start=MODEL")
+    if recipe.audio_anew and "audio-generator" not in recipe.onward:
+        raise RequestError(
+            f"audio_anew={recipe.audio_anew} is for a generator that learns on: add onward=audio-generator"
+        )
     if recipe.only and not recipe.start:
         raise RequestError(f"only={','.join(recipe.only)} is for a model to go on from: name one with start=MODEL")
     if recipe.only and (recipe.data or recipe.diffusion or recipe.bridged or not recipe.pool):

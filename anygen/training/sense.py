@@ -164,10 +164,11 @@ class Hearing:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def varied(self, part: Part, stream: random.Random) -> Part:
-        """Some sounds in disguise. Of others it is rarely asked how often: some are never heard so often."""
+        """Some sounds in disguise. Of others it is rarely asked how often, as some are never heard so often, and never
+        which way a melody goes of which training has one way only."""
         if stream.random() < _DISGUISED:
             return disguised(part, stream)
-        left_out = part["clip"].kind == "times" and stream.random() < _UNASKED
+        left_out = one_way(part["clip"]) or (part["clip"].kind == "times" and stream.random() < _UNASKED)
         return part | ({"unasked": pattern(part["clip"])} if left_out else {})
 
     def told(self, part: Part) -> str:
