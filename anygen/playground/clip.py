@@ -14,7 +14,8 @@ TIMES = (2, 3, 4)
 NOTES = 4  # of a melody
 EVENTS = 4  # that a clip has at most
 FULL = 4096  # the gain of what is played as it was baked
-_KIND_WEIGHTS = (4, 5, 2, 4, 4)
+KIND_WEIGHTS = (4, 5, 2, 4, 4)
+"""How often clips are of each of the `KINDS`."""
 _HELD_OUT_SHARE = 10  # one of so many combinations of sounds and patterns is never trained on
 _QUIETEST = 2600  # least gain of a clip
 _NOTES = (0, 1, 3, 4)  # of a melody that is left to nobody
@@ -205,7 +206,7 @@ def sample_clip(stream: random.Random, kind: str | None = None, split: str = "tr
     if kind is not None and kind not in KINDS:
         raise ValueError(f"no clip is of kind '{kind}'; there are {', '.join(KINDS)}")
     while True:
-        chosen = kind or stream.choices(KINDS, _KIND_WEIGHTS)[0]
+        chosen = kind or stream.choices(KINDS, KIND_WEIGHTS)[0]
         loudness = "far" if stream.random() < 0.3 else "near"
         clip = _play(Player(stream, grid, loudness=loudness), chosen, stream)
         if is_heldout(clip) == (split == "heldout"):

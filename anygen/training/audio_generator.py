@@ -1,6 +1,7 @@
 """nano's audio generator: latent flow matching over log-mels, kept as a plain diffusers AudioLDM pipeline."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.mel import BINS, FRAMES, HOP
-from anygen.playground.clip import Clip, sample_clip, settle
+from anygen.playground.clip import KIND_WEIGHTS, KINDS, Clip, sample_clip, settle
 from anygen.playground.hearing import sound_caption, sound_paraphrase
 from anygen.playground.mixer import Mixer
 from anygen.playground.slots import clip_slots
@@ -118,7 +119,7 @@ class AudioGeneratorStage(nn.Module):
     `tells` weighs a third: of the vector alone, linearly, how it sounds, how fast, how near, and what (`clip_slots`).
     Latents alone teach no more than each caption by heart: the direction of a melody that one thing never plays, or
     which two sounds are heard together, is nowhere in the vector then. Where there is no `sketch` the clips of its
-    `sketch_steps` are not rendered, and there are `repeats` times as many.
+    `sketch_steps` are not rendered, and there are `repeats` times as many. `kinds` weighs the `KINDS` of its clips.
     """
 
     name = "audio-generator"
@@ -139,6 +140,7 @@ class AudioGeneratorStage(nn.Module):
         sketch_steps: int = 0,
         tells: float = 0.0,
         settled: float = 0.0,
+        kinds: Sequence[int] = KIND_WEIGHTS,
         text_encoder: Any = None,
         unet: Any = None,
     ) -> None:
@@ -147,7 +149,7 @@ class AudioGeneratorStage(nn.Module):
         self.vocoder = vocoder.eval().requires_grad_(False)
         self.repeats, self.plain, self.text_steps = repeats, plain, text_steps
         self.sketch_weight, self.sketch_steps, self.tells_weight = sketch, sketch_steps, tells
-        self.grid, self.settled = GRID if aligned else None, settled
+        self.grid, self.settled, self.kinds = GRID if aligned else None, settled, tuple(kinds)
         self.tokenizer = caption_tokenizer(tokenizer, sizes.length)
         self.text_encoder = text_encoder or build_text_tower(len(tokenizer), sizes, self.tokenizer.pad_token_id)
         factor = 2 ** (len(vae.config.block_out_channels) - 1)
@@ -169,7 +171,7 @@ class AudioGeneratorStage(nn.Module):
         return self
 
     def clip(self, stream: random.Random) -> Clip:
-        clip = sample_clip(stream, grid=self.grid)
+        clip = sample_clip(stream, stream.choices(KINDS, self.kinds)[0], grid=self.grid)
         return settle(clip, self.grid) if stream.random() < self.settled else clip
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
@@ -262,7 +264,9 @@ class AudioGeneratorStage(nn.Module):
         return {key: sum(mark[key] for mark in marks) / len(marks) for key in ("sounds_right", "pattern_right", "all")}
 
 
-def sounds_of(pipeline: Any, *, settled: float, anew: int = 0) -> AudioGeneratorStage:
+def sounds_of(
+    pipeline: Any, *, settled: float, anew: int = 0, kinds: Sequence[int] = KIND_WEIGHTS
+) -> AudioGeneratorStage:
     """The stage on the networks of a trained pipeline: its UNet learns on, and its text tower rests, since output
     projectors tell what that says.
 
@@ -279,6 +283,7 @@ def sounds_of(pipeline: Any, *, settled: float, anew: int = 0) -> AudioGenerator
         sketch_steps=anew,
         tells=1.0 if anew else 0.0,
         settled=settled,
+        kinds=kinds,
         text_encoder=None if anew else pipeline.text_encoder,
         unet=pipeline.unet,
     )

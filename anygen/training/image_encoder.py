@@ -11,11 +11,9 @@ from torch.nn import functional as F
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
 from anygen.encoders.text import TextEncoder
-from anygen.playground.arrange import upright
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
-from anygen.playground.slots import scene_slots
 from anygen.playground.things import THINGS
 from anygen.projectors import ResamplerProjector
 from anygen.training.image_vae import to_pixels
@@ -82,9 +80,7 @@ class ImageEncoderStage(nn.Module):
     def words(self, scenes: list[Scene]) -> Tensor:
         """What the projector shall say of them: [scenes, tokens]."""
         assert self.telling and self.projector
-        if self.projector.config.slots:
-            return self.telling.slots(list(map(scene_slots, scenes)), self.projector.tokens)
-        return self.telling.words([caption(upright(scene)) for scene in scenes], self.projector.tokens)
+        return self.telling.scenes(scenes, self.projector.tokens, self.projector.config.slots)
 
     def regions(self, layers: Tensor) -> Tensor:
         """Drawing orders [layers, batch, 4] to masks over patches [batch, layers, tokens] that sum to 1."""

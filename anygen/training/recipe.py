@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anygen.error import RequestError
+from anygen.playground.clip import KIND_WEIGHTS
 from anygen.training.loop import FitOptions
 
 
@@ -44,6 +45,9 @@ class Recipe:
     vocoder_width: int = 256
     vocoder_depth: int = 5
     audio_text_steps: int | None = None
+    audio_kinds: tuple[int, ...] = (
+        KIND_WEIGHTS  # how often the generator's clips are once, times, melody, then, together
+    )
     audio_anew: int = 0  # batches for which the text tower of an audio generator that learns on begins anew
     audio_depth: int = 4
     audio_guidance: float = 2.5
@@ -58,6 +62,7 @@ class Recipe:
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
+    bottleneck: int = 128  # of adapters that the image encoder of `start` gets when it learns on
     llm_width: int = 192
     llm_depth: int = 5
     llm_heads: int = 6

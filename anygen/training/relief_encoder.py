@@ -11,12 +11,10 @@ from torch.nn import functional as F
 from anygen.encoders import ENCODERS
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.relief import ReliefTowerConfig
-from anygen.playground.arrange import upright
 from anygen.playground.caption import caption
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.sensor import SENSORS
-from anygen.playground.slots import scene_slots
 from anygen.projectors import BorrowedProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -88,14 +86,15 @@ class ReliefEncoderStage(nn.Module):
     def words(self, scenes: list[Scene]) -> Tensor:
         """What the projector shall say of them: [scenes, tokens]."""
         assert self.telling and self.projector and self.lender is not None
-        if getattr(self.lender.config, "slots", False):
-            return self.telling.slots(list(map(scene_slots, scenes)), self.projector.tokens)
-        return self.telling.words([caption(upright(scene)) for scene in scenes], self.projector.tokens)
+        return self.telling.scenes(scenes, self.projector.tokens, getattr(self.lender.config, "slots", False))
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         image = self.encoder.image
         with torch.no_grad():
-            pictures = image.states(to_pixels(self.compositor.draw(batch["layers"][..., :4], batch["ground"])))
+            pixels = to_pixels(self.compositor.draw(batch["layers"][..., :4], batch["ground"]))
+            pictures = image.states(pixels)
+            if image.adapters:  # its patches are what is read of a picture
+                pictures = torch.cat([pictures[:, :1], image(pixels)], 1)
             anchor = F.normalize(image.head(pictures[:, 0]).float(), dim=-1)
         states = self.encoder.states(to_pixels(self.sensor.draw(batch["layers"], batch["ground"])))
         whole = F.normalize(image.head(states[:, 0]).float(), dim=-1)

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anygen.playground.slots import NOTHING, Slot
+from anygen.playground.arrange import upright
+from anygen.playground.caption import caption
+from anygen.playground.scene import Scene
+from anygen.playground.slots import NOTHING, Slot, scene_slots
 from anygen.template import IGNORE, encode
 
 _SHARPNESS = 20.0  # cosines to logits
@@ -35,9 +38,9 @@ class Telling(nn.Module):
         `unasked` names for each caption the words of it that count for nothing, IGNORE; an empty text for none.
         """
         rows = []
-        for caption, left_out in zip(captions, unasked or [""] * len(captions), strict=True):
-            ids = encode(self.tokenizer, f"[{caption}]")
-            before, found, _ = f"[{caption}]".partition(f" {left_out}") if left_out else ("", "", "")
+        for said, left_out in zip(captions, unasked or [""] * len(captions), strict=True):
+            ids = encode(self.tokenizer, f"[{said}]")
+            before, found, _ = f"[{said}]".partition(f" {left_out}") if left_out else ("", "", "")
             if found:
                 first, last = (len(encode(self.tokenizer, text)) for text in (before, before + found))
                 ids[first:last] = [IGNORE] * (last - first)
@@ -47,6 +50,12 @@ class Telling(nn.Module):
     def slots(self, rows: Sequence[Sequence[Slot]], tokens: int) -> Tensor:
         """Media in slots as what is to be said of them: token ids [media, tokens], IGNORE for what is not asked."""
         return torch.tensor([self._slots(row, tokens) for row in rows])
+
+    def scenes(self, scenes: Sequence[Scene], tokens: int, slots: bool) -> Tensor:
+        """What a picture of each of the scenes shows, in slots or else as its caption: token ids [scenes, tokens]."""
+        if slots:
+            return self.slots(list(map(scene_slots, scenes)), tokens)
+        return self.words([caption(upright(scene)) for scene in scenes], tokens)
 
     def _slots(self, row: Sequence[Slot], tokens: int) -> list[int]:
         ids = encode(self.tokenizer, " [")[-1:]
