@@ -157,8 +157,16 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
             made.parts[name] = stored(_local(folder, where) / "model.safetensors", dtype)
         reading.append(name)
     for side in ("input_projectors", "output_projectors"):
-        if read_config(folder / side / "config.json"):
-            made.parts[side] = stored(folder / side / "model.safetensors", dtype)
+        described, weights = read_config(folder / side / "config.json"), folder / side / "model.safetensors"
+        within = [modality for modality, about in described.items() if about["type"] == "gated"]  # the LLM's blocks
+        for modality in within:
+            name = f"{side}.{modality}"
+            made.parts[name] = stored(weights, dtype, f"{modality}.")
+            made.stages["text"].parts.append(name)
+            reading.append(name)
+        if len(described) > len(within):
+            rest = [stored(weights, dtype, f"{modality}.") for modality in described if modality not in within]
+            made.parts[side] = sum(rest[1:], rest[0])
     made.stages["read"] = Stage(parts=[*dict.fromkeys(reading), *_present(made, "input_projectors")])
     for modality, options in config.generators.items():
         if options.path.startswith(("catalog:", "hub:")):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import anygen
+from anygen import hardware, planning
 from anygen.bridging import NOWHERE, GatedBlock, GatedConfig, GatedProjector, Held, Sight, gated, seeing
 from anygen.error import ModelError, RequestError
 from anygen.model import AnyGenModel
@@ -168,6 +169,18 @@ def test_a_model_says_what_its_blocks_look_from(folder: Path, tmp_path: Path) ->
     parts = (model.config, model.tokenizer, model.llm, dict(model.encoders.items()), {"image": other})
     with pytest.raises(ModelError, match="input projector image looks from 3 blocks, the LLM has 2"):
         AnyGenModel(*parts, dict(model.output_projectors.items()))
+
+
+def test_a_plan_has_the_blocks_where_the_language_model_runs(folder: Path, tmp_path: Path) -> None:
+    both = bridged(tmp_path, media=("image", "audio"))
+    for place, media in ((folder, ["image"]), (both, ["image", "audio"])):
+        made, model = planning.plan(str(place), hardware.device("rtx-4090")), AnyGenModel.load(place)
+        apart = {f"input_projectors.{m}" for m in gated(model.input_projectors)}
+        assert {f"input_projectors.{m}" for m in media} >= apart > set()
+        assert set(made.stages["text"].parts) == {"llm", *apart} and apart <= set(made.stages["read"].parts)
+        assert ("input_projectors" in made.parts) == (len(apart) < len(media))
+        counted = sum(part.parameters for name, part in made.parts.items() if name.startswith("input_projectors"))
+        assert counted == sum(t.numel() for t in model.input_projectors.state_dict().values())
 
 
 def test_what_cannot_be_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
