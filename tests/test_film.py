@@ -24,6 +24,7 @@ from anygen.playground.film import (
     settle,
     soundtrack,
     suits,
+    upright,
 )
 from anygen.playground.motion import CROSSINGS, MOTIONS, STILL, Actor, pose, poses
 from anygen.playground.projection import Projection
@@ -284,3 +285,20 @@ def test_rendering_leaves_the_random_state_alone(projection: Projection) -> None
     assert torch.equal(state, torch.get_rng_state())
     with pytest.raises(ValueError, match="multiple of 64, not 96"):
         Projection(96)
+
+
+def test_of_two_that_move_together_one_is_always_told_first() -> None:
+    stream, orders = random.Random(4), set()
+    for _ in range(200):
+        film = sample_film(stream, "together")
+        told = upright(film)
+        assert upright(replace(film, actors=film.actors[::-1])) == told
+        assert upright(settle(told)) == settle(told)  # what is made of its caption is told alike
+        first, second = told.actors
+        crossing = (first.motion in CROSSINGS, second.motion in CROSSINGS)
+        assert crossing != (True, False)
+        assert first.y < second.y if all(crossing) else any(crossing) or first.x < second.x
+        orders.add((crossing, told == film))
+    assert len(orders) == 6
+    then = sample_film(stream, "then")
+    assert upright(then) is then

@@ -26,7 +26,6 @@ from anygen.playground.scene import VARIANTS, Placed, Scene, relation_of
 from anygen.playground.sound import EVENT, INDEX, PITCHES, RATE, sound_of
 from anygen.playground.sound import VARIANTS as RECORDINGS
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
-from anygen.playground.things import INDEX as THING_INDEX
 
 __all__ = [
     *("CAMERAS", "FPS", "FRAMES", "KINDS", "Actor", "Director", "Film", "can_get_dark", "is_heldout", "sample_film"),
@@ -250,10 +249,21 @@ class Director:
 
 
 def upright(film: Film) -> Film:
-    """The one of a film's two captions that is told of it: of two that move together, the table's first is first."""
+    """The one of a film's two captions that is told of it: of two that move together, the left one is first.
+
+    Where both cross they move one above the other, and the upper one is; where one does, the other is. So it is when
+    the film is settled, too. The order of a table would have to be known by heart, of every two things.
+    """
     if film.kind != "together":
         return film
-    return replace(film, actors=tuple(sorted(film.actors, key=lambda actor: THING_INDEX[actor.thing])))
+    crosses = [actor.motion in CROSSINGS for actor in film.actors]
+    if all(crosses):
+        actors = sorted(film.actors, key=lambda actor: actor.y + actor.y2)
+    elif any(crosses):
+        actors = sorted(film.actors, key=lambda actor: actor.motion in CROSSINGS)
+    else:
+        actors = sorted(film.actors, key=lambda actor: actor.x + actor.x2)
+    return replace(film, actors=tuple(actors))
 
 
 def settle(film: Film) -> Film:
