@@ -9,6 +9,7 @@ encoder's features change: stages 1 and 3 come after it. That of pictures gets a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,10 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
     if len(recipe.audio_kinds) != len(KINDS) or min(recipe.audio_kinds) < 0 or not any(recipe.audio_kinds):
         said = ",".join(map(str, recipe.audio_kinds))
         raise RequestError(f"audio_kinds={said}: five weights, not all of them 0, of clips {', '.join(KINDS)}")
+    if recipe.light and ("image-generator" not in recipe.onward or recipe.placed):
+        raise RequestError(
+            "light=true is for an image generator that learns on: add onward=image-generator, not placed"
+        )
     if recipe.only and not recipe.start:
         raise RequestError(f"only={','.join(recipe.only)} is for a model to go on from: name one with start=MODEL")
     if recipe.only and (recipe.data or recipe.diffusion or recipe.bridged or not recipe.pool):
@@ -131,6 +136,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
         from anygen.training.image_generator import pictures_of
 
         options |= {"edits": r.edits, "placed": r.placed, "sketch_steps": r.sketch_steps if r.placed else 0}
+        options |= {"light": r.light}
         stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, **options)
     else:
         from anygen.training.video_generator import VideoGeneratorStage
@@ -200,6 +206,9 @@ def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
         places["image"] = together
     decoders = [step.removesuffix("-vae") for step in steps if step.endswith("-vae")]
     model = replace_generators(model, places)
+    if run.recipe.light and "image" in places:
+        shown = replace(model.config.generators["image"], edit_strength=run.recipe.edit_strength)
+        model.config = replace(model.config, generators={**model.config.generators, "image": shown})
     for modality in ("image", "audio"):
         if f"{modality}-encoder" in steps:
             replace_encoder(model, modality, run.need(f"{modality}-encoder") / "part")

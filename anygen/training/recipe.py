@@ -37,6 +37,7 @@ class Recipe:
         0.3  # share of the image generator's scenes that are edits of a picture; 0: no adapter, no such edits
     )
     placed: float = 0.0  # share of the image generator's scenes whose captions say where all stands, square by square
+    light: bool = False  # of the image generator of `start` a light adapter, which sees what is edited, learns on alone
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
