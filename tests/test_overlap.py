@@ -14,7 +14,7 @@ from anygen.playground.compositor import Compositor
 from anygen.playground.scene import in_split
 from anygen.testing import tiny_model
 from anygen.training.image_vae import to_pixels
-from anygen.training.overlap import OVER, OverlapStage, adapted, overlapped
+from anygen.training.overlap import OVER, OverlapStage, adapted, overlapped, sometimes_overlapped
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
 
@@ -118,3 +118,10 @@ def test_a_model_without_pictures_of_its_own_cannot_learn_to_see(tmp_path: Path)
     run = Run(recipe_for("nano-night", [f"start={start}", "media=audio", "onward=image-encoder"]), tmp_path / "run")
     with pytest.raises(RequestError, match="has no image encoder of this package's own"):
         run.start("image-encoder", False)
+
+
+def test_senses_see_as_many_as_they_are_told_to() -> None:
+    stream = random.Random(5)
+    assert all(sometimes_overlapped(stream, 1.0).relation == OVER for _ in range(10))
+    some = sum(sometimes_overlapped(stream, 0.0).relation == OVER for _ in range(200))
+    assert 2 <= some <= 22

@@ -1,5 +1,7 @@
 """Parts of a finished model that learn on: they begin where they were, what they do not touch stays to the bit."""
 
+import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ import anygen
 from anygen.catalog import find
 from anygen.error import DataError, RequestError
 from anygen.model import AnyGenModel
+from anygen.playground.clip import KINDS
 from anygen.testing import tiny_model
+from anygen.training.audio_generator import sounds_of
 from anygen.training.onward import blended
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
@@ -68,6 +72,16 @@ def test_a_sound_generator_whose_text_tower_begins_anew(start: Path, tmp_path: P
     assert {name.split(".")[2] for name in generators} == {"unet", "text_encoder"}
     # the projector's scales are those of what the new tower says; that it is to learn again
     assert {name.rpartition(".")[2] for name in differ - generators} == {"condition_mean", "condition_std"}
+
+
+def test_the_kinds_of_clips_are_weighed(start: Path) -> None:
+    pipeline = AnyGenModel.load(start).generator("audio").pipeline
+    stream, found = random.Random(2), Counter[str]()
+    stage = sounds_of(pipeline, settled=0.5, kinds=(0, 0, 1, 0, 3))
+    found.update(stage.clip(stream).kind for _ in range(200))
+    assert found.keys() == {"melody", "together"} and 120 < found["together"] < 180
+    found = Counter(sounds_of(pipeline, settled=0.5).clip(stream).kind for _ in range(200))
+    assert set(found) == set(KINDS)
 
 
 @pytest.mark.parametrize("modality", ["audio", "image"])

@@ -98,8 +98,8 @@ def train_seeing(run: Run, folder: Path) -> bool:
     if not isinstance(sees, ImageEncoder):
         raise RequestError(f"{run.recipe.start} has no image encoder of this package's own: leave it out of onward")
     table = model.llm.get_input_embeddings().weight
-    width = run.recipe.bottleneck
-    stage = OverlapStage(sees, model.input_projectors["image"], model.tokenizer, table, bottleneck=width)
+    projector, r = model.input_projectors["image"], run.recipe
+    stage = OverlapStage(sees, projector, model.tokenizer, table, bottleneck=r.bottleneck, overlaps=r.overlaps)
     if not run._fit(stage, folder, "image-encoder"):
         return False
     stage.encoder.save_pretrained(folder / "part")

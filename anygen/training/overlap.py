@@ -35,13 +35,19 @@ def overlapped(stream: random.Random, split: str = "train") -> Scene:
             return scene
 
 
+def sometimes_overlapped(stream: random.Random, share: float) -> Scene:
+    """A random scene of training, in such a share of them of one thing in front of another."""
+    return overlapped(stream) if share and stream.random() < share else sample_scene(stream)
+
+
 class OverlapStage(nn.Module):
     """Trains the adapters of a finished image encoder: the model's own input projector, which rests, is to tell of the
     patch features what stands in front of what.
 
     That is one scene of twenty, and an encoder that saw as few of them does not learn it: a share `overlaps` of these
     scenes is such. All others are to be told as well as they were. What else reads the encoder's blocks (films, depth,
-    heat), the joint embedding and the projector stay as they are, so that no other step has to follow.
+    heat), the joint embedding and the projector stay as they are, so that no other step has to follow; the encoders of
+    depth and heat may learn on after it, to be like it.
     `table` [vocabulary, width] are the language model's embeddings.
     """
 
@@ -77,7 +83,7 @@ class OverlapStage(nn.Module):
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|overlap")
-        scenes = [overlapped(stream) if stream.random() < self.overlaps else sample_scene(stream) for _ in range(size)]
+        scenes = [sometimes_overlapped(stream, self.overlaps) for _ in range(size)]
         layers, ground = self.compositor.orders(scenes)
         over = torch.tensor([scene.relation == OVER for scene in scenes])
         return {"layers": layers, "ground": ground, "told": self.words(scenes), "over": over}

@@ -64,6 +64,7 @@ class Recipe:
     encoder_width: int = 128
     encoder_depth: int = 5
     bottleneck: int = 128  # of adapters that the image encoder of `start` gets when it learns on
+    overlaps: float = 0.4  # share of scenes with one thing in front of another where it, or depth or heat, learns on
     llm_width: int = 192
     llm_depth: int = 5
     llm_heads: int = 6

@@ -18,6 +18,7 @@ from anygen.playground.sensor import SENSORS
 from anygen.projectors import BorrowedProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
+from anygen.training.overlap import sometimes_overlapped
 from anygen.training.telling import Telling
 from anygen.training.tokenizer import caption_tokenizer
 
@@ -28,7 +29,8 @@ class ReliefEncoderStage(nn.Module):
     The frozen image encoder's embedding and patch features are what is to be found; no map meets a text. With `lender`,
     the input projector of pictures, features shall also look alike to it, so that what it reads is right before all
     else. Beside that `projector`, which borrows it, learns to tell captions in the language model's embeddings `table`
-    [vocabulary, width] (see `Telling`); nothing of that reaches the encoder.
+    [vocabulary, width] (see `Telling`); nothing of that reaches the encoder. A share `overlaps` of the scenes shows one
+    thing in front of another.
     """
 
     short = True
@@ -44,9 +46,10 @@ class ReliefEncoderStage(nn.Module):
         lender: Any = None,
         projector: BorrowedProjector | None = None,
         table: Tensor | None = None,
+        overlaps: float = 0.0,
     ) -> None:
         super().__init__()
-        self.name, self.kind = f"{kind}-encoder", kind
+        self.name, self.kind, self.overlaps = f"{kind}-encoder", kind, overlaps
         encoder: Any = ENCODERS[kind]
         self.encoder = encoder(config, image.requires_grad_(False).eval())
         self.encoder.begin_like_pictures()
@@ -79,7 +82,7 @@ class ReliefEncoderStage(nn.Module):
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|{self.name}")
-        scenes = [sample_scene(stream) for _ in range(size)]
+        scenes = [sometimes_overlapped(stream, self.overlaps) for _ in range(size)]
         layers, ground = self.sensor.orders(scenes)
         return {"layers": layers, "ground": ground} | ({"told": self.words(scenes)} if self.telling else {})
 
