@@ -4,11 +4,9 @@ import random
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-import anygen
 from anygen.catalog import find
 from anygen.error import DataError, RequestError
 from anygen.model import AnyGenModel
@@ -134,34 +132,6 @@ def test_a_picture_generator_learns_on_and_films_borrow_the_new_one(start: Path,
     assert not any("motion_modules" in name or "text_encoder" in name or ".vae." in name for name in differ)
 
 
-def test_an_adapter_of_edits_learns_alone(start: Path, tmp_path: Path) -> None:
-    run = begun(tmp_path, [f"start={start}", "onward=image-generator", "light=true"], "image-generator")
-    before = weights(start)
-    assert run.start("image-generator", False) and run.start("model", False)
-    made = tmp_path / "model" / "nano-night"
-    after = AnyGenModel.load(made)
-    assert after.config.generators["image"].edit_strength == 1.0
-    adapter = after.generator("image").pipeline.adapter
-    assert adapter.config.adapter_type == "light_adapter" and sum(p.numel() for p in adapter.parameters()) < 300_000
-    found = weights(made)
-    assert {name for name in found if name not in before} == {
-        f"generators.image.adapter.{name}" for name in adapter.state_dict()
-    }
-    same = (name for name in before if name.startswith("generators."))
-    assert all(torch.equal(before[name].half().float(), found[name].float()) for name in same)
-    scene = anygen.Image(np.full((64, 64, 3), 128, np.uint8))
-    generator, told = after.generator("image"), after.generator("image").condition(["a cat, night"])
-    drawn = [
-        generator.generate(told, [3], steps=2, source=source, strength=s)[0].pixels
-        for source, s in ((scene, 1.0), (None, None))
-    ]
-    assert (drawn[0] != drawn[1]).any()
-    again = begun(tmp_path / "again", [f"start={made}", "onward=image-generator", "light=true"], "image-generator")
-    assert again.start("image-generator", False) and again.start("model", False)
-    differ = changed(made, tmp_path / "again" / "model" / "nano-night")
-    assert differ and all(name.startswith("generators.image.adapter.") for name in differ)
-
-
 def test_hearing_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:
     run = begun(tmp_path, [f"start={start}", "onward=audio-encoder"], "audio-encoder")
     assert list(run.steps) == ["audio-encoder", "stage1", "stage2", "stage3", "model"]
@@ -213,8 +183,6 @@ def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> No
         (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
         (["start=nano", "only=audio", "pool=0"], "only=audio learns from what is cached of the playground"),
         (["start=nano", "only=audio", "diffusion=0.1"], "only=audio learns from what is cached of the playground"),
-        (["start=nano", "light=true"], "light=true is for an image generator that learns on"),
-        (["start=nano", "onward=image-generator", "placed=0.4", "light=true"], "light=true is for an image generator"),
         (["audio_kinds=1,2"], "audio_kinds=1,2: five weights, not all of them 0, of clips once, times, melody"),
         (["audio_kinds=0,0,0,0,0"], "audio_kinds=0,0,0,0,0: five weights"),
         (["audio_kinds=1,1,1,1,-1"], "audio_kinds=1,1,1,1,-1: five weights"),

@@ -41,7 +41,7 @@ class ImageEncoder(ImageTower):
             raise ModelError(
                 f"the image encoder reads {self.config.side} x {self.config.side} pixels, not {list(pixels.shape)}"
             )
-        return self.states(pixels, adapted=True)[:, 1:]
+        return self.states(pixels)[:, 1:]
 
     def embed(self, pixels: Tensor) -> Tensor:
         """[batch, 3, side, side] to unit vectors [batch, joint]"""

@@ -1,7 +1,6 @@
 """ImageBind-style towers: one trunk per modality and a head into the joint space (arXiv 2305.05665)."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,10 +15,7 @@ from anygen.weights import fill, load_strict, read_config, save
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TowerConfig:
-    """Sizes of one tower. `side` and `patch` are pixels of the picture; a text tower has `vocabulary` and `length`.
-
-    With a `bottleneck` a picture's patch features pass through so many numbers behind every block (`Adapter`).
-    """
+    """Sizes of one tower. `side` and `patch` are pixels of the picture; a text tower has `vocabulary` and `length`."""
 
     width: int = 128
     depth: int = 5
@@ -30,7 +26,6 @@ class TowerConfig:
     stem: str = "convolution"  # or "patch", as in ImageBind: one convolution with stride `patch`
     vocabulary: int = 0
     length: int = 32
-    bottleneck: int = 0
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
@@ -68,20 +63,6 @@ class Block(nn.Module):
         return x + self.fc2(F.gelu(self.fc1(self.norm_2(x))))
 
 
-class Adapter(nn.Module):
-    """x plus what a narrow MLP makes of it (Houlsby et al. 2019, section 2.1); it begins as x alone."""
-
-    def __init__(self, width: int, bottleneck: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, x: Tensor) -> Tensor:  # [batch, tokens, width]
-        return x + self.up(F.gelu(self.down(self.norm(x))))
-
-
 class Trunk(nn.Module):
     """Blocks and a final norm."""
 
@@ -90,11 +71,9 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
 
-    def forward(self, x: Tensor, causal: bool = False, adapters: Sequence[nn.Module] | nn.ModuleList = ()) -> Tensor:
-        for place, block in enumerate(self.blocks):
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        for block in self.blocks:
             x = block(x, causal)
-            if adapters:
-                x = adapters[place](x)
         return self.norm(x)
 
 
@@ -150,11 +129,7 @@ class Tower(nn.Module):
 
 
 class ImageTower(Tower):
-    """A vision transformer with a class token; `forward` gives patch tokens, `embed` the joint embedding.
-
-    Adapters, where it has them, are of the patch tokens of pictures alone: the joint embedding, and what other
-    encoders read with this one's blocks, is as it would be without them.
-    """
+    """A vision transformer with a class token; `forward` gives patch tokens, `embed` the joint embedding."""
 
     config_type = TowerConfig
 
@@ -167,15 +142,12 @@ class ImageTower(Tower):
         self.position_embedding = nn.Parameter(torch.randn(1, 1 + patches, config.width) * 0.02)
         self.trunk = Trunk(config)
         self.head = nn.Linear(config.width, config.joint, bias=False)
-        adapters = range(config.depth if config.bottleneck else 0)
-        self.adapters = nn.ModuleList(Adapter(config.width, config.bottleneck) for _ in adapters)
 
-    def states(self, pixels: Tensor, adapted: bool = False) -> Tensor:
-        """[batch, 3, side, side] to [batch, 1 + patches, width], the class token first; through adapters if it shall
-        be `adapted`."""
+    def states(self, pixels: Tensor) -> Tensor:
+        """[batch, 3, side, side] to [batch, 1 + patches, width], the class token first."""
         grid = self.stem(pixels).flatten(2).transpose(1, 2)  # [batch, patches, width]
         tokens = torch.cat([self.class_token.expand(len(grid), -1, -1), grid], 1)
-        return self.trunk(tokens + self.position_embedding, adapters=self.adapters if adapted else ())
+        return self.trunk(tokens + self.position_embedding)
 
 
 class TextTower(Tower):

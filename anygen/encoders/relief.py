@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from anygen.encoders.image import ImageEncoder
-from anygen.encoders.imagebind import Adapter, Block, Tower, patch_stem
+from anygen.encoders.imagebind import Block, Tower, patch_stem
 from anygen.error import ModelError
 from anygen.sensed import Depth, Thermal
 
@@ -31,6 +31,20 @@ class ReliefTowerConfig:
 def contrast(maps: Tensor) -> Tensor:
     """How much a map stands out from the mean of what is around it, much enlarged: [batch, 1, side, side] in -1..1."""
     return (6 * (maps - F.avg_pool2d(maps, 9, 1, 4, count_include_pad=False))).clamp(-1, 1)
+
+
+class Adapter(nn.Module):
+    """x plus what a narrow MLP makes of it (Houlsby et al. 2019, section 2.1); it begins as x alone."""
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.down, self.up = nn.Linear(width, bottleneck), nn.Linear(bottleneck, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:  # [batch, tokens, width]
+        return x + self.up(F.gelu(self.down(self.norm(x))))
 
 
 class Relief(nn.Module):

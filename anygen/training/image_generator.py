@@ -81,17 +81,11 @@ def build_text_encoder(vocabulary: int, sizes: GeneratorSizes, end: int, pad: in
     )
 
 
-def build_adapter(latents: int, sizes: GeneratorSizes, light: bool = False) -> Any:
-    """A `T2IAdapter` (arXiv 2302.08453) that reads the latents of a picture to be edited; or its `light` form."""
+def build_adapter(latents: int, sizes: GeneratorSizes) -> Any:
+    """A `T2IAdapter` (arXiv 2302.08453) that reads the latents of a picture to be edited."""
     from diffusers import T2IAdapter
 
-    return T2IAdapter(
-        in_channels=latents,
-        channels=list(sizes.channels),
-        num_res_blocks=2,
-        downscale_factor=1,
-        adapter_type="light_adapter" if light else "full_adapter",
-    )
+    return T2IAdapter(in_channels=latents, channels=list(sizes.channels), num_res_blocks=2, downscale_factor=1)
 
 
 def build_scheduler() -> Any:
@@ -434,20 +428,12 @@ class ImageGeneratorStage(nn.Module):
 
 
 def pictures_of(
-    image: Any,
-    *,
-    focus: float,
-    settled: float,
-    edits: float,
-    placed: float = 0.0,
-    sketch_steps: int = 0,
-    light: bool = False,
+    image: Any, *, focus: float, settled: float, edits: float, placed: float = 0.0, sketch_steps: int = 0
 ) -> ImageGeneratorStage:
     """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
 
     With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
-    batches it learns alone. With `light` the adapter learns alone, a light one where there is none, from edits alone:
-    what is drawn without a picture, and films, stay as they are.
+    batches it learns alone.
     """
     config, adapter = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
@@ -457,9 +443,7 @@ def pictures_of(
         text_width=image.text_encoder.config.d_model,
         length=image.tokenizer.model_max_length,
     )
-    side = int(config.sample_size) * image.vae_scale_factor
-    if light:
-        adapter = adapter or build_adapter(config.in_channels, sizes, light=True)
+    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
     stage = ImageGeneratorStage(
         image.vae,
         image.tokenizer,
@@ -470,12 +454,12 @@ def pictures_of(
         looks=1.0 if placed else 0.0,
         sketch_steps=sketch_steps,
         settled=settled,
-        edits=1.0 if light else edits if adapter is not None else 0.0,
+        edits=edits,
         placed=placed,
         anchor=ANCHOR if placed else 0.0,
     )
     stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
-    stage.requires_grad_(False).unet.requires_grad_(not light)
+    stage.requires_grad_(False).unet.requires_grad_(True)
     if placed:
         stage.anchor = copy.deepcopy(image.text_encoder).requires_grad_(False)
         for part in (stage.text_encoder, stage.look):

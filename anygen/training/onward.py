@@ -1,15 +1,14 @@
-"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of pictures,
-sounds and its senses; a recipe's `onward`.
+"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of sounds and
+of its senses; a recipe's `onward`.
 
 What stands between a generator and the language model stays as it is (text encoders, latents, vocoder), so that
 output projectors still tell it what they told; but a recipe's `audio_anew` begins the sounds' text tower anew. An
-encoder's features change: stages 1 and 3 come after it. That of pictures gets adapters, and needs neither.
+encoder's features change: stages 1 and 3 come after it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +29,7 @@ DECODED = ("image", "audio")
 ONWARD = (
     *(f"{modality}-vae" for modality in DECODED),
     *(f"{modality}-generator" for modality in MEDIA),
-    *(f"{seen}-encoder" for seen in ("image", "audio", *SENSED)),
+    *(f"{heard}-encoder" for heard in ("audio", *SENSED)),
 )
 """The steps in which parts of `start` can learn on."""
 
@@ -46,10 +45,6 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
     if len(recipe.audio_kinds) != len(KINDS) or min(recipe.audio_kinds) < 0 or not any(recipe.audio_kinds):
         said = ",".join(map(str, recipe.audio_kinds))
         raise RequestError(f"audio_kinds={said}: five weights, not all of them 0, of clips {', '.join(KINDS)}")
-    if recipe.light and ("image-generator" not in recipe.onward or recipe.placed):
-        raise RequestError(
-            "light=true is for an image generator that learns on: add onward=image-generator, not placed"
-        )
     if recipe.only and not recipe.start:
         raise RequestError(f"only={','.join(recipe.only)} is for a model to go on from: name one with start=MODEL")
     if recipe.only and (recipe.data or recipe.diffusion or recipe.bridged or not recipe.pool):
@@ -88,24 +83,6 @@ def pipeline_of(model: Any, modality: str, start: str) -> Any:
     return generator.pipeline
 
 
-def train_seeing(run: Run, folder: Path) -> bool:
-    """Trains adapters in the image encoder of the recipe's `start`; True when it is done."""
-    from anygen.encoders.image import ImageEncoder
-    from anygen.training.overlap import OverlapStage
-
-    model = run.begun()
-    sees = model.encoders["image"] if "image" in model.encoders else None
-    if not isinstance(sees, ImageEncoder):
-        raise RequestError(f"{run.recipe.start} has no image encoder of this package's own: leave it out of onward")
-    table = model.llm.get_input_embeddings().weight
-    projector, r = model.input_projectors["image"], run.recipe
-    stage = OverlapStage(sees, projector, model.tokenizer, table, bottleneck=r.bottleneck, overlaps=r.overlaps)
-    if not run._fit(stage, folder, "image-encoder"):
-        return False
-    stage.encoder.save_pretrained(folder / "part")
-    return True
-
-
 def train_hearing(run: Run, folder: Path) -> bool:
     """Trains the audio encoder of the recipe's `start` on, its pictures the anchor; True when it is done."""
     from anygen.encoders.audio import AudioEncoder
@@ -136,7 +113,6 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
         from anygen.training.image_generator import pictures_of
 
         options |= {"edits": r.edits, "placed": r.placed, "sketch_steps": r.sketch_steps if r.placed else 0}
-        options |= {"light": r.light}
         stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, **options)
     else:
         from anygen.training.video_generator import VideoGeneratorStage
@@ -198,33 +174,19 @@ def replace_decoders(model: Any, places: Mapping[str, Path]) -> Any:
 
 
 def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
-    """The model with what has learnt on in those of the `steps` that are a generator's, a decoder's, or that of the
-    encoder of pictures or sounds."""
+    """The model with what has learnt on in those of the `steps` that are a generator's, a decoder's or the audio
+    encoder's."""
     learnt = [step.removesuffix("-generator") for step in steps if step.endswith("-generator")]
     places = {modality: run.need(f"{modality}-generator") / "part" for modality in learnt}
     if "video" in places and (together := run.folder("video-generator") / "image").exists():
         places["image"] = together
     decoders = [step.removesuffix("-vae") for step in steps if step.endswith("-vae")]
     model = replace_generators(model, places)
-    if run.recipe.light and "image" in places:
-        shown = replace(model.config.generators["image"], edit_strength=run.recipe.edit_strength)
-        model.config = replace(model.config, generators={**model.config.generators, "image": shown})
-    for modality in ("image", "audio"):
-        if f"{modality}-encoder" in steps:
-            replace_encoder(model, modality, run.need(f"{modality}-encoder") / "part")
+    if "audio-encoder" in steps:
+        from anygen.encoders import open_encoder
+
+        model.encoders["audio"] = open_encoder("audio", run.need("audio-encoder") / "part")
     return replace_decoders(model, {modality: run.need(f"{modality}-vae") / "part" for modality in decoders})
-
-
-def replace_encoder(model: Any, modality: str, place: Path) -> Any:
-    """The model with the encoder in this folder, on which those stand that stood on the one before."""
-    from anygen.encoders import open_encoder
-
-    before = model.encoders[modality]
-    model.encoders[modality] = learnt = open_encoder(modality, place).to(next(before.parameters()))
-    for other in model.encoders.values():
-        if getattr(other, modality, None) is before:
-            setattr(other, modality, learnt)
-    return model
 
 
 def replace_generators(model: Any, places: Mapping[str, Path]) -> Any:

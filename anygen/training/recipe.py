@@ -37,7 +37,6 @@ class Recipe:
         0.3  # share of the image generator's scenes that are edits of a picture; 0: no adapter, no such edits
     )
     placed: float = 0.0  # share of the image generator's scenes whose captions say where all stands, square by square
-    light: bool = False  # of the image generator of `start` a light adapter, which sees what is edited, learns on alone
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)
     audio_vae_latents: int = 8
@@ -63,8 +62,6 @@ class Recipe:
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
-    bottleneck: int = 128  # of adapters that the image encoder of `start` gets when it learns on
-    overlaps: float = 0.4  # share of scenes with one thing in front of another where it, or depth or heat, learns on
     llm_width: int = 192
     llm_depth: int = 5
     llm_heads: int = 6

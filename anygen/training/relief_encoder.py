@@ -18,7 +18,6 @@ from anygen.playground.sensor import SENSORS
 from anygen.projectors import BorrowedProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
-from anygen.training.overlap import sometimes_overlapped
 from anygen.training.telling import Telling
 from anygen.training.tokenizer import caption_tokenizer
 
@@ -29,8 +28,7 @@ class ReliefEncoderStage(nn.Module):
     The frozen image encoder's embedding and patch features are what is to be found; no map meets a text. With `lender`,
     the input projector of pictures, features shall also look alike to it, so that what it reads is right before all
     else. Beside that `projector`, which borrows it, learns to tell captions in the language model's embeddings `table`
-    [vocabulary, width] (see `Telling`); nothing of that reaches the encoder. A share `overlaps` of the scenes shows one
-    thing in front of another.
+    [vocabulary, width] (see `Telling`); nothing of that reaches the encoder.
     """
 
     short = True
@@ -46,10 +44,9 @@ class ReliefEncoderStage(nn.Module):
         lender: Any = None,
         projector: BorrowedProjector | None = None,
         table: Tensor | None = None,
-        overlaps: float = 0.0,
     ) -> None:
         super().__init__()
-        self.name, self.kind, self.overlaps = f"{kind}-encoder", kind, overlaps
+        self.name, self.kind = f"{kind}-encoder", kind
         encoder: Any = ENCODERS[kind]
         self.encoder = encoder(config, image.requires_grad_(False).eval())
         self.encoder.begin_like_pictures()
@@ -82,7 +79,7 @@ class ReliefEncoderStage(nn.Module):
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|{self.name}")
-        scenes = [sometimes_overlapped(stream, self.overlaps) for _ in range(size)]
+        scenes = [sample_scene(stream) for _ in range(size)]
         layers, ground = self.sensor.orders(scenes)
         return {"layers": layers, "ground": ground} | ({"told": self.words(scenes)} if self.telling else {})
 
@@ -94,10 +91,7 @@ class ReliefEncoderStage(nn.Module):
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         image = self.encoder.image
         with torch.no_grad():
-            pixels = to_pixels(self.compositor.draw(batch["layers"][..., :4], batch["ground"]))
-            pictures = image.states(pixels)
-            if image.adapters:  # its patches are what is read of a picture
-                pictures = torch.cat([pictures[:, :1], image(pixels)], 1)
+            pictures = image.states(to_pixels(self.compositor.draw(batch["layers"][..., :4], batch["ground"])))
             anchor = F.normalize(image.head(pictures[:, 0]).float(), dim=-1)
         states = self.encoder.states(to_pixels(self.sensor.draw(batch["layers"], batch["ground"])))
         whole = F.normalize(image.head(states[:, 0]).float(), dim=-1)

@@ -13,7 +13,7 @@ from anygen.error import RequestError
 from anygen.signals import MEDIA, SENSED
 from anygen.training.assembly import TELLING, Assembly
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.onward import blended, checked, train_decoder, train_generator, train_hearing, train_seeing
+from anygen.training.onward import blended, checked, train_decoder, train_generator, train_hearing
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
@@ -81,8 +81,6 @@ class Run(Assembly):
         return True
 
     def _image_encoder(self, folder: Path) -> bool:
-        if self.recipe.start:
-            return train_seeing(self, folder)
         from anygen.encoders.imagebind import TowerConfig
         from anygen.training.image_encoder import ImageEncoderStage
 
@@ -364,8 +362,7 @@ class Run(Assembly):
             self.need(after)
         model = self.model(after or None)
         if self.recipe.blend < 1:
-            learnt = [step.removesuffix("-encoder") for step in self.recipe.onward if step.endswith("-encoder")]
-            anew = [modality for modality in learnt if modality != "image"]  # whose projector reads adapters as it is
+            anew = [step.removesuffix("-encoder") for step in self.recipe.onward if step.endswith("-encoder")]
             model = blended(model, self.model(None), self.recipe.blend, but=anew)
         model.save(folder / self.recipe.name, dtype=torch.float16)
         write_provenance(folder / self.recipe.name, self.recipe, self.output)

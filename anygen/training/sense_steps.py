@@ -129,7 +129,6 @@ def train_relief(run: Run, folder: Path, sense: str) -> bool:
         projector=projector,
         # after a stage 3 what the lender says of a picture is no longer near to words: there it is best left as it is
         table=None if run.recipe.start else known.table,
-        overlaps=run.recipe.overlaps if its else 0.0,
     )
     if its:
         stage.encoder.load_state_dict(its[0].state_dict())
