@@ -39,7 +39,7 @@ WHAT = (
     "What sounds here?",
     "What is making this sound?",
     "Which thing makes this sound?",
-    "What can be heard here?",
+    "Do you know what makes this sound?",
     "What do I hear?",
     "Name the thing that you hear.",
     "What thing sounds like this?",
