@@ -10,17 +10,14 @@ once (`anygen.training.states`). Then held-out requests are drawn with it, with 
 
 import argparse
 import dataclasses
-import platform
 import random
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from ablate_projectors import said
-from release import NANO, ROOT, put
+from ablate_projectors import finish, fitted, said
+from release import NANO, ROOT
 from torch import Tensor, nn
 
 from anygen.evaluation.judge import Judge, shows
@@ -29,7 +26,7 @@ from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene
 from anygen.projectors import OUTPUT_PROJECTORS, OutputProjector, TransformerConfig, TransformerOutput
 from anygen.training.image_vae import to_pixels
-from anygen.training.loop import Batch, FitOptions, fit
+from anygen.training.loop import Batch, FitOptions
 from anygen.training.states import States, StatesStage
 
 PAGE = ROOT / "docs" / "projectors.md"
@@ -176,10 +173,8 @@ def trained(model: AnyGenModel, way: Way, pool: Known, steps: int, seed: int) ->
         sample_every=0,
         save_every=steps,
     )
-    began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        fit(stage, options, Path(folder), resume=False)
-    return stage.eval(), (time.process_time() - began) / 60
+    minutes = fitted(stage, options)
+    return stage.eval(), minutes
 
 
 def main() -> None:
@@ -216,13 +211,9 @@ def main() -> None:
     lines.append(f"| none: the generator's own text encoder | 3, 14 | 0.000 | {right} | |")
     about = (
         f"{args.steps} batches of {BATCH} from {args.pool} training answers, seed {args.seed}; n = {args.asked} "
-        f"held-out requests, 95 % intervals; error: squared, of the condition's deviation, and one minus the cosine; "
-        f"torch {torch.__version__}, Python {platform.python_version()}, one thread."
+        "held-out requests, 95 % intervals; error: squared, of the condition's deviation, and one minus the cosine"
     )
-    table = "\n".join([*lines, "", about])
-    print(table)
-    if args.page:
-        put(args.page, "decoding", table)
+    finish(lines, about, args.page, "decoding")
 
 
 if __name__ == "__main__":

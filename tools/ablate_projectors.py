@@ -204,16 +204,30 @@ def row(model: AnyGenModel, kind: str, pool: Seen, held: Seen, steps: int, seed:
         sample_every=0,
         save_every=steps,
     )
-    began = time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        fit(stage, options, Path(folder), resume=False)
-    minutes = (time.process_time() - began) / 60
+    minutes = fitted(stage, options)
     stage.eval()
     whole, things = stage.told(held) if kind == GATED else told(stage, held)
     alone, read = costs(model, made)
     cells = [NAMES[kind], f"{sum(p.numel() for p in made.parameters()):,}", str(made.tokens)]
     cells += [f"{alone:.2f}", f"{read:.1f}", said(whole), said(things), f"{minutes:.2f}"]
     return f"| {' | '.join(cells)} |"
+
+
+def fitted(stage: nn.Module, options: FitOptions) -> float:
+    """Trains the stage; says how many CPU minutes it took."""
+    began = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        fit(stage, options, Path(folder), resume=False)
+    return (time.process_time() - began) / 60
+
+
+def finish(lines: list[str], about: str, page: Path | None, name: str) -> None:
+    """Prints a table and what it was measured on, and puts both into the page, if any."""
+    here = f"torch {torch.__version__}, Python {platform.python_version()}, one thread."
+    table = "\n".join([*lines, "", f"{about}; {here}"])
+    print(table)
+    if page:
+        put(page, name, table)
 
 
 def said(marks: list[bool]) -> str:
@@ -242,12 +256,9 @@ def main() -> None:
         print(lines[-1], flush=True)
     about = (
         f"{args.steps} batches of 48 from {args.pool} training pictures, seed {args.seed}; n = {HELD} "
-        f"held-out pictures, 95 % intervals; torch {torch.__version__}, Python {platform.python_version()}, one thread."
+        "held-out pictures, 95 % intervals"
     )
-    table = "\n".join([*lines, "", about])
-    print(table)
-    if args.page:
-        put(args.page, "ablation", table)
+    finish(lines, about, args.page, "ablation")
 
 
 if __name__ == "__main__":
