@@ -158,7 +158,7 @@ def _of_folder(folder: Path, dtype: torch.dtype | None, device: str, quantize: s
         reading.append(name)
     for side in ("input_projectors", "output_projectors"):
         described, weights = read_config(folder / side / "config.json"), folder / side / "model.safetensors"
-        within = [modality for modality, about in described.items() if about["type"] == "gated"]  # the LLM's blocks
+        within = [modality for modality, about in described.items() if about.get("type") == "gated"]  # the LLM's blocks
         for modality in within:
             name = f"{side}.{modality}"
             made.parts[name] = stored(weights, dtype, f"{modality}.")
