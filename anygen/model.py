@@ -276,6 +276,7 @@ class AnyGenModel(nn.Module):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         media: Mapping[str, Tensor] | None = None,
+        projected: Mapping[str, Tensor] | None = None,
         conditions: Mapping[str, Tensor] | None = None,
         condition_weights: Mapping[str, Tensor] | None = None,
         return_conditions: bool = False,
@@ -287,6 +288,7 @@ class AnyGenModel(nn.Module):
         `input_ids`, `attention_mask`, `labels` [batch, length]: labels stand at the position of their token, -100 where
         no loss counts; `label_weights` [batch, length] say how much each does (default: all alike). `media` are encoder
         features [n, tokens, width] per modality, in the order of their places; they replace the placeholders.
+        `projected` [n, tokens, LLM width] are embeddings of other modalities that stand there as they are.
         `conditions` are the targets [k, length, width] of all k spans of the batch, in order, earlier turns included;
         `condition_weights` [k, length] say how much which of their tokens counts (default: all alike). `seen` are for
         each modality the k features that its sighted output projector sees (`predict_condition`).
@@ -294,7 +296,7 @@ class AnyGenModel(nn.Module):
         `text` is cross-entropy. `condition_<modality>` is the squared error in units of the condition's deviation, plus
         1 - cosine. With `return_conditions` the result is (losses, predicted conditions of every span).
         """
-        projected = {modality: self.project(modality, features) for modality, features in (media or {}).items()}
+        projected = {**(projected or {}), **{m: self.project(m, features) for m, features in (media or {}).items()}}
         wanted = set(conditions or {}) | (set(self.output_projectors) if return_conditions else set())
         with bridging.seeing(self.sights(input_ids, projected, attention_mask)):
             out = self.llm(

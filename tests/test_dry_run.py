@@ -31,15 +31,17 @@ def lasting(module: nn.Module) -> Iterable[Tensor]:
     yield from (buffer for name, buffer in module.named_buffers() if name in stored)
 
 
-@pytest.mark.parametrize("step", list(TRAINED))
+@pytest.mark.parametrize(("step", "rank"), [*((step, 2) for step in TRAINED), ("stage3", 0)])
 @pytest.mark.parametrize("media", ["tiny", "tiny_sound"])
-def test_a_dry_run_has_the_numbers_of_the_real_one(media: str, step: str, request: pytest.FixtureRequest) -> None:
+def test_a_dry_run_has_the_numbers_of_the_real_one(
+    media: str, step: str, rank: int, request: pytest.FixtureRequest
+) -> None:
     folder = request.getfixturevalue(media)
-    settings = [f"start={folder}", "rank=2", "lora_matrices=q_proj,v_proj", f"{step}.ema=0.9"]
+    settings = [f"start={folder}", f"rank={rank}", "lora_matrices=q_proj,v_proj", f"{step}.ema=0.9"]
     told = dry_run(recipe_for("nano-night", settings))[step]
     model = AnyGenModel.load(folder)
     stage = AlignmentStage(
-        step, model, MIXTURES[step], TRAINED[step], rank=2, length=600, matrices=("q_proj", "v_proj")
+        step, model, MIXTURES[step], TRAINED[step], rank=rank, length=600, matrices=("q_proj", "v_proj")
     )
     before = {name: p.detach().clone() for name, p in stage.named_parameters()}
     trained = [p for p in stage.parameters() if p.requires_grad]
@@ -58,7 +60,7 @@ def test_a_dry_run_has_the_numbers_of_the_real_one(media: str, step: str, reques
     learning = sum(rows * p.shape[1] if id(p) in ends else p.numel() for p in trained)
     assert whole.learning == learning
     assert whole == sum((held for name, held in told.items() if name != "all"), Held(parameters=0, weights=0))
-    assert ("adapter" in told) == ("lora" in TRAINED[step])
+    assert ("adapter" in told) == ("lora" in TRAINED[step] and rank > 0)
 
 
 def test_the_paper_at_full_size(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,12 +10,13 @@ import torch
 
 from anygen.catalog import find
 from anygen.encoders.imagebind import TowerConfig
+from anygen.error import RequestError
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import on_cells, upright
 from anygen.playground.caption import caption
 from anygen.playground.clip import Player, sample_clip
 from anygen.playground.clip import upright as upright_clip
-from anygen.playground.film import sample_film
+from anygen.playground.film import Director, sample_film
 from anygen.playground.film import upright as upright_film
 from anygen.playground.hearing import sound_caption
 from anygen.playground.scene import Placed, Scene, in_split, is_heldout, sample_scene, turned
@@ -25,8 +26,10 @@ from anygen.playground.watching import film_caption
 from anygen.projectors import ResamplerConfig, ResamplerProjector, tells_slots
 from anygen.template import IGNORE
 from anygen.testing import tiny_model
+from anygen.training.alignment import AlignmentStage
 from anygen.training.features import FeaturesStage
 from anygen.training.image_encoder import ImageEncoderStage
+from anygen.training.llm import answer_weights
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
 from anygen.training.telling import Telling
@@ -47,20 +50,33 @@ def said(slots: list[Slot]) -> str:
     return " ".join(" ".join([slot.said] * slot.tokens) for slot in slots)
 
 
-def test_every_scene_has_the_same_number_of_slots() -> None:
+def test_media_of_a_kind_have_the_same_number_of_slots() -> None:
     stream = random.Random(0)
-    assert {sum(slot.tokens for slot in scene_slots(sample_scene(stream))) for _ in range(300)} == {11}
+    for kind, count in (("one", 11), ("count", 11), ("pair", 15), ("three", 11)):
+        assert {sum(slot.tokens for slot in scene_slots(sample_scene(stream, kind))) for _ in range(100)} == {count}
     assert len({sum(slot.tokens for slot in film_slots(sample_film(stream))) for _ in range(300)}) == 1
     assert len({sum(slot.tokens for slot in clip_slots(sample_clip(stream))) for _ in range(300)}) == 1
 
 
 def test_of_two_things_the_left_one_is_first_whoever_is_said_first() -> None:
-    expected = "a dog dog left cat cat and and sea sea sea"
+    expected = "a dog dog left cat cat and and sea sea sea middle left middle right"
     assert (
         said(scene_slots(pair("dog", "left of", "cat")))
         == said(scene_slots(pair("cat", "right of", "dog")))
         == expected
     )
+
+
+def test_which_is_in_front_is_told_from_the_left_one() -> None:
+    things = [Placed(thing=name, size="large", x=x, y=0.5) for name, x in (("dog", 0.7), ("cat", 0.4))]
+    scene = Scene(kind="pair", things=tuple(things), backdrop="sea", relation="in front of")
+    assert said(scene_slots(scene)).startswith("a cat cat behind dog dog")
+
+
+def test_films_tell_how_their_first_and_last_frame_look() -> None:
+    film = Director(random.Random(0)).one("dog", "rises", "sea")
+    ends = [slot.said for slot in film_slots(film)][-6:]
+    assert ends[0] == ends[3] == film.actors[0].size and (ends[1], ends[4]) == ("bottom", "top")
 
 
 @pytest.mark.parametrize("kind", ["scene", "film", "clip"])
@@ -76,8 +92,11 @@ def test_different_captions_have_different_slots(kind: str) -> None:
         else:
             clip = upright_clip(sample_clip(stream))
             found[sound_caption(clip)].add(tuple(clip_slots(clip)))
-    assert all(len(ways) == 1 for ways in found.values())
-    assert len({way for ways in found.values() for way in ways}) == len(found) > 300
+    ways = [way for ways in found.values() for way in ways]
+    assert len(ways) == len(set(ways)) and len(found) > 300
+    said = {"scene": 7, "film": 10, "clip": None}[kind]  # then places, which captions leave open
+    for text, those in found.items():
+        assert len({way[:said] for way in those}) == 1 or " in front of " in text
 
 
 def test_what_nobody_could_know_is_not_asked() -> None:
@@ -204,3 +223,41 @@ def test_a_start_goes_on_with_what_it_has_learnt(tmp_path: Path) -> None:
     video.config = replace(video.config, slots=False)
     assert run._resting(model) == ("image", "video")
     assert Run(recipe_for("nano-night", ["start=nano", "data=x"]), tmp_path)._resting(model) == ()
+
+
+def test_in_spoken_batches_the_llm_is_given_the_slots_themselves(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
+    for modality, old in list(model.input_projectors.items()):
+        ends = {"tokens_in": old.config.tokens_in, "width_in": old.config.width_in, "width_out": old.config.width_out}
+        config = ResamplerConfig(**ends, queries=16, width=16, heads=2, slots=modality == "image")
+        model.input_projectors[modality] = ResamplerProjector(config)
+    parts = {"input", "output", "signals", "lora"}
+    stage = AlignmentStage("stage3", model, {"edit": 1, "hear": 1}, parts, length=400, rank=0, spoken=0.5)
+    spoken, seen = [
+        next(batch for batch in (stage.prepare(i, 2, 0) for i in range(20)) if ("spoken_image" in batch) is wanted)
+        for wanted in (True, False)
+    ]
+    assert not any("/told/" in key or key.startswith("image/shown") for key in spoken)
+    assert any(key.startswith("audio/shown") for key in spoken)  # its projector tells captions
+    assert any(key.startswith("image/shown") for key in seen) and any("/told/" in key for key in seen)
+    places = int((spoken["ids"] == model.vocabulary.spans["image"].placeholder).sum())
+    assert spoken["spoken_image"].numel() == places and bool((spoken["spoken_image"] >= 0).all())
+    table = model.llm.get_input_embeddings().weight
+    given = {"image": table[spoken["spoken_image"]]}
+    audio = stage.senses["audio"]
+    heard = {key.removeprefix("audio/shown/"): v for key, v in spoken.items() if key.startswith("audio/shown/")}
+    media = {"audio": model.encoders["audio"](audio.features_of(heard))}
+    weights = answer_weights((spoken["labels"] != IGNORE).float())
+    wanted = model(spoken["ids"], labels=spoken["labels"], media=media, projected=given, label_weights=weights)
+    losses = stage(spoken, torch.Generator())
+    assert set(losses) == {"text"} and torch.allclose(losses["text"], wanted["text"])
+    assert "condition_image" in stage(seen, torch.Generator())
+
+
+@pytest.mark.parametrize(("settings", "said"), [({"rank": -1}, "rank"), ({"spoken": 1.5}, "spoken")])
+def test_shares_and_ranks_that_cannot_be_are_named(tmp_path: Path, settings: dict, said: str) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model"))
+    with pytest.raises(RequestError, match=said):
+        AlignmentStage("stage3", model, {"draw": 1}, {"lora"}, **settings)
+    with pytest.raises(RequestError, match="four bits do not learn"):
+        AlignmentStage("stage3", model, {"draw": 1}, {"lora"}, rank=0, quantize="nf4")

@@ -141,8 +141,9 @@ def test_a_checkpoint_of_another_width_is_refused(tmp_path: Path) -> None:
         (STAGE_1, {"input"}),
         (STAGE_2, {"output", "signals"}),
         (STAGE_3, {"input", "output", "signals", "lora"}),
+        (STAGE_3, {"input", "output", "signals", "llm"}),
     ],
-    ids=["stage1", "stage2", "stage3"],
+    ids=["stage1", "stage2", "stage3", "stage3-whole"],
 )
 @pytest.mark.parametrize("media", ["tiny", "tiny_sound"])
 def test_what_is_frozen_stays_bit_identical(
@@ -151,7 +152,15 @@ def test_what_is_frozen_stays_bit_identical(
     model = AnyGenModel.load(request.getfixturevalue(media))
     names, diffusion = 0.1 * ("input" in train), 0.1 * ("output" in train)
     stage = AlignmentStage(
-        "stage", model, mixture, train, length=900, rank=2, names=names, diffusion=diffusion, pool=32
+        "stage",
+        model,
+        mixture,
+        train - {"llm"} | ({"lora"} if "llm" in train else set()),
+        length=900,
+        rank=0 if "llm" in train else 2,
+        names=names,
+        diffusion=diffusion,
+        pool=32,
     )
     generators = [part for modality in model.writes for part in model.generator(modality).modules()]
     frozen = {name: p.detach().clone() for name, p in stage.named_parameters() if not p.requires_grad}
@@ -167,6 +176,7 @@ def test_what_is_frozen_stays_bit_identical(
     changed = {name for name, tensor in before.items() if not torch.equal(tensor, now[name])}
     for part in train:
         mark = {"input": "input_projectors", "output": "output_projectors", "signals": "embed_tokens", "lora": "lora_B"}
+        mark |= {"llm": "llm.model.layers"}
         assert any(mark[part] in name for name in changed), part
     if "signals" in train:
         mask = model.signal_parameter_mask(model.writes)

@@ -24,6 +24,7 @@ from anygen.playground.word import (
     PLACE_WORDS,
     RELATION_WORDS,
     SIZE_WORDS,
+    Family,
     a,
     called,
     pick,
@@ -114,7 +115,7 @@ MOVE = (
     "Let us have the {x} {at}.",
     "Change the place of the {x}: {at}.",
 )
-RESIZE = (
+RESIZE = Family(
     "Make the {x} {size}.",
     "I want a {size} {x}.",
     "Make it {size}.",
@@ -130,8 +131,16 @@ RESIZE = (
     "Draw a {size} {x} instead.",
     "I want it {size}.",
     "Show a {size} {x}.",
+    more=(
+        "Please make it {size}.",
+        "It should be {size}.",
+        "I want the {x} {size}.",
+        "Now make the {x} {size}.",
+        "Can you make it {size}?",
+        "Let it be {size}.",
+    ),
 )
-ADD = (
+ADD = Family(
     "Add {y} {relation} the {x}.",
     "Put {y} {relation} the {x}.",
     "Draw {y} {relation} the {x}, too.",
@@ -147,8 +156,16 @@ ADD = (
     "There should be {y} {relation} the {x}.",
     "Could you put {y} {relation} it?",
     "Now with {y} {relation} the {x}.",
+    more=(
+        "Add {y} that is {relation} the {x}.",
+        "Now put {y} {relation} the {x}.",
+        "I want {y} {relation} the {x}.",
+        "The same with {y} {relation} the {x}.",
+        "Could you add {y} {relation} the {x}?",
+        "Set {y} {relation} the {x}.",
+    ),
 )
-REMOVE = (
+REMOVE = Family(
     "Remove the {x}.",
     "Take the {x} away.",
     "Delete the {x}.",
@@ -164,8 +181,18 @@ REMOVE = (
     "Could you remove the {x}?",
     "Let the {x} go.",
     "The {x} should go away.",
+    more=(
+        "Take away the {x}.",
+        "I do not want the {x}.",
+        "It should be without the {x}.",
+        "The same, but without the {x}.",
+        "Please take out the {x}.",
+        "Leave out the {x}.",
+        "Let the {x} disappear.",
+        "Make the {x} go away.",
+    ),
 )
-COUNT = (
+COUNT = Family(
     "Make it {xs}.",
     "I want {xs}.",
     "Draw {xs} instead.",
@@ -181,6 +208,15 @@ COUNT = (
     "Could you change it to {xs}?",
     "Let it be {xs}.",
     "Now make it {xs}.",
+    more=(
+        "I want to see {xs}.",
+        "Please make it {xs}.",
+        "It should be {xs}.",
+        "Draw {xs}.",
+        "Make {xs} of it.",
+        "The same, but {xs}.",
+        "Can you draw {xs} instead?",
+    ),
 )
 GROW = ("bigger", "larger")
 SHRINK = ("smaller", "tinier")

@@ -28,9 +28,9 @@ from anygen.playground.watching import (
     film_request,
     told_film,
 )
-from anygen.playground.word import BACKDROP_WORDS, a, called, pick, sentence
+from anygen.playground.word import BACKDROP_WORDS, Family, a, called, pick, sentence
 
-WITH_SOUND = (
+WITH_SOUND = Family(
     "{request}, with sound",
     "{request} with its sound",
     "{request}, and let me hear it, too",
@@ -40,8 +40,14 @@ WITH_SOUND = (
     "{request} and the sound of it",
     "{request}, with the sound that it makes",
     "{request} together with its sound",
+    more=(
+        "{request} and also its sound",
+        "{request}, together with its sound",
+        "{request}, with what one hears",
+        "{request}, and play its sound, too",
+    ),
 )
-SOUND_OF = (
+SOUND_OF = Family(
     "What does this sound like?",
     "Make the sound of this film.",
     "Let me hear it.",
@@ -56,8 +62,22 @@ SOUND_OF = (
     "Add the sound.",
     "Add a soundtrack.",
     "What is to be heard in this video?",
+    more=(
+        "Make the sound of this video.",
+        "What would this sound like?",
+        "Play what this sounds like.",
+        "Give this film its sound.",
+        "Let me hear this film.",
+        "Let me hear the video.",
+        "Give me the sound of this film.",
+        "The sound of this film, please.",
+        "Put sound to this film.",
+        "Can I hear this film?",
+        "I want the sound of this film.",
+        "What sound belongs to this video?",
+    ),
 )
-FILM_HEARD = (
+FILM_HEARD = Family(
     "Make a film of what you hear{how}.",
     "Film what makes this sound{how}.",
     "Make a video of what you hear{how}.",
@@ -68,8 +88,16 @@ FILM_HEARD = (
     "Let me see a film of what you hear{how}.",
     "I want to see what makes this sound{how}, in a film.",
     "Show me a video of what you hear{how}.",
+    more=(
+        "Film what you hear{how}.",
+        "Could you film what you hear{how}?",
+        "I want a film of what you hear{how}.",
+        "Make a film of the thing that you hear{how}.",
+        "Show me in a film what makes this sound{how}.",
+        "Create a video of what you hear{how}.",
+    ),
 )
-ANIMATE = (
+ANIMATE = Family(
     "Animate this picture: let it {do}.",
     "Let it {do}.",
     "Make a film of this in which it {does}.",
@@ -80,8 +108,17 @@ ANIMATE = (
     "I want to see it {do}.",
     "Make the {x} {do}.",
     "Turn this picture into a film: it {does}.",
+    more=(
+        "Animate it: let it {do}.",
+        "Can you make it {do}?",
+        "Please let the {x} {do}.",
+        "Make a video of it in which it {does}.",
+        "Make this picture move: let it {do}.",
+        "A film in which the {x} {does}, please.",
+        "Now let the {x} {do}, as a film.",
+    ),
 )
-ANIMATE_ANYHOW = (
+ANIMATE_ANYHOW = Family(
     "Animate this picture.",
     "Make a film of this picture.",
     "Let it move.",
@@ -91,12 +128,20 @@ ANIMATE_ANYHOW = (
     "Make a video of this picture.",
     "Turn the picture into a moving one.",
     "Set this picture in motion.",
+    more=(
+        "Make a moving picture of this.",
+        "Let this picture move.",
+        "Please animate this.",
+        "A film of this picture, please.",
+        "Can you animate this picture?",
+        "I want to see it move.",
+    ),
 )
 ANYHOW = "spins"
 """What is animated does where nothing is said of it."""
 
 KEY_FRAMES = {
-    "last": (
+    "last": Family(
         "Show me the last frame.",
         "The last frame, please.",
         "Draw the last frame.",
@@ -106,8 +151,16 @@ KEY_FRAMES = {
         "How does it end? Draw it.",
         "What does the end look like? Show me.",
         "Draw how it looks when it is over.",
+        more=(
+            "Draw the end.",
+            "I want the last frame as a picture.",
+            "Can you draw the last frame?",
+            "Draw how it ends.",
+            "Show me the end as a picture.",
+            "Paint the last frame.",
+        ),
     ),
-    "first": (
+    "first": Family(
         "Show me the first frame.",
         "The first frame, please.",
         "Draw the first frame.",
@@ -117,9 +170,17 @@ KEY_FRAMES = {
         "How does it begin? Draw it.",
         "What does the beginning look like? Show me.",
         "Draw how it looks before anything moves.",
+        more=(
+            "Draw the beginning.",
+            "I want the first frame as a picture.",
+            "Can you draw the first frame?",
+            "Draw how it begins.",
+            "Show me the beginning as a picture.",
+            "Paint the first frame.",
+        ),
     ),
 }
-HEARD_AND_SEEN = (
+HEARD_AND_SEEN = Family(
     "What makes the sound?",
     "Which thing do you hear?",
     "What do you hear in this film?",
@@ -129,6 +190,16 @@ HEARD_AND_SEEN = (
     "Tell me what makes the sound.",
     "Which thing makes the sound in this video?",
     "What is it that you hear?",
+    more=(
+        "Which thing sounds?",
+        "What thing do you hear?",
+        "Say what you hear in the film.",
+        "Tell me which thing you hear.",
+        "Name the thing that makes the sound.",
+        "Whose sound do you hear?",
+        "What is making the sound?",
+        "Name what makes the sound.",
+    ),
 )
 
 

@@ -17,11 +17,11 @@ from anygen.playground.film import (
 from anygen.playground.motion import MOTIONS, STILL
 from anygen.playground.things import BACKDROPS, THINGS, thing
 from anygen.playground.watching import CAMERA_WORDS, MOTION_WORDS
-from anygen.playground.word import BACKDROP_WORDS, a, called, pick, sentence
+from anygen.playground.word import BACKDROP_WORDS, Family, a, called, pick, sentence
 
 Edited = tuple[str, Film]
 
-BACKDROP = (
+BACKDROP = Family(
     "The same {where}.",
     "Now {where}.",
     "Make it {where}.",
@@ -32,9 +32,31 @@ BACKDROP = (
     "Put it {where}.",
     "Film the same {where}.",
     "Let me see it {where}.",
+    more=(
+        "Show the same {where}.",
+        "Now the same {where}.",
+        "Make the film {where}.",
+        "Could it happen {where}?",
+        "It should happen {where}.",
+        "Move it so that it is {where}.",
+        "The same, but {where}.",
+    ),
 )
-BY_NIGHT = ("The same by night.", "The same, but by night.", "Now by night.", "Show it by night.", "Make it by night.")
-MOTION = (
+BY_NIGHT = Family(
+    "The same by night.",
+    "The same, but by night.",
+    "Now by night.",
+    "Show it by night.",
+    "Make it by night.",
+    more=(
+        "By night, please.",
+        "I want it by night.",
+        "The same film by night.",
+        "Let it be by night.",
+        "Can you show it by night?",
+    ),
+)
+MOTION = Family(
     "Let the {x} {do} instead.",
     "Make the {x} {do}.",
     "The {x} should {do} instead.",
@@ -45,15 +67,36 @@ MOTION = (
     "The same, but let the {x} {do}.",
     "I want to see the {x} {do} instead.",
     "Could the {x} {do} instead?",
+    more=(
+        "Now make the {x} {do}.",
+        "Please let the {x} {do}.",
+        "The {x} should {do}.",
+        "I would rather see the {x} {do}.",
+        "Could you make the {x} {do}?",
+        "Would you let the {x} {do}?",
+        "Instead, let the {x} {do}.",
+    ),
 )
-MOTION_IT = (
+MOTION_IT = Family(
     "Let it {do} instead.",
     "Make it {do}.",
     "It should {do} instead.",
     "Now let it {do}.",
     "I want it to {do}.",
+    more=(
+        "The same, but let it {do}.",
+        "I want to see it {do} instead.",
+        "Can you make it {do}?",
+        "Can you let it {do}?",
+        "Could it {do} instead?",
+        "Please make it {do}.",
+        "It should {do}.",
+        "Now it should {do}.",
+        "I would rather see it {do}.",
+        "Instead, let it {do}.",
+    ),
 )
-REPLACE = (
+REPLACE = Family(
     "Replace the {x} with {y}.",
     "Change the {x} to {y}.",
     "The same with {y} instead of the {x}.",
@@ -64,45 +107,111 @@ REPLACE = (
     "Turn the {x} into {y}.",
     "Take {y} instead of the {x}.",
     "Now {y} instead of the {x}.",
+    more=(
+        "Can you replace the {x} with {y}?",
+        "Could it be {y} instead of the {x}?",
+        "Not the {x} but {y}.",
+        "It should be {y} and not the {x}.",
+    ),
 )
-TURN = (
+TURN = Family(
     "The other way round.",
     "In the other direction, please.",
     "Turn the direction around.",
     "Now the other way round.",
     "The opposite, please.",
     "Let it move the other way.",
+    more=(
+        "Turn it around.",
+        "Let it go the other way.",
+        "The same in the opposite direction.",
+        "Reverse the direction.",
+        "The reverse, please.",
+        "Now the opposite.",
+        "I want the opposite.",
+        "Do the opposite.",
+        "The same, but the other way round.",
+        "Could it go the other way?",
+        "Make it move in the other direction.",
+        "Let it do the opposite.",
+    ),
 )
-SWAP = (
+SWAP = Family(
     "In the other order, please.",
     "Let the {y} begin.",
     "First the {y}, then the {x}.",
     "Change the order.",
     "The {y} should move first.",
     "The same in the other order.",
+    more=(
+        "Swap the order.",
+        "The other one first, please.",
+        "Let the {y} go first.",
+        "Begin with the {y}.",
+        "The {y} first, then the {x}.",
+        "I want the {y} to begin.",
+        "Start with the {y}.",
+        "The {x} after the {y}, please.",
+        "Now in the other order.",
+        "Exchange the order of the two.",
+        "Let the {x} come last.",
+    ),
 )
-DUSK = (
+DUSK = Family(
     "Let it get dark.",
     "Let night fall.",
     "Make the day turn to night.",
     "The same, but it gets dark.",
     "Now let it become night.",
     "Can you make it get dark?",
+    more=(
+        "Make it get dark.",
+        "I want it to get dark.",
+        "Let day turn to night.",
+        "The same while night falls.",
+        "It should get dark.",
+        "The same, but night falls.",
+        "Now let night fall.",
+        "Let it grow dark.",
+        "Could night fall?",
+        "Let the day turn into night.",
+        "Let it turn dark.",
+    ),
 )
-DAY = (
+DAY = Family(
     "Do not let it get dark.",
     "Keep the light.",
     "The same without the night.",
     "Let it stay bright.",
     "Do not let night fall.",
+    more=(
+        "It should stay bright.",
+        "Let it stay light.",
+        "Do not make it dark.",
+        "It should not get dark.",
+        "The same, but it stays bright.",
+        "Night should not fall.",
+        "Keep it bright.",
+        "Let there be no night at the end.",
+    ),
 )
-CAMERA = (
+CAMERA = Family(
     "The same, but {camera}.",
     "Film it again so that {camera}.",
     "Now {camera}.",
     "I want that {camera}.",
     "The same while {camera}.",
     "Show it so that {camera}.",
+    more=(
+        "The same film, but {camera}.",
+        "Once more, and {camera}.",
+        "Let it be so that {camera}.",
+        "The same, and {camera}.",
+        "Again, but {camera}.",
+        "This time {camera}.",
+        "Show the same, but {camera}.",
+        "Can you film it so that {camera}?",
+    ),
 )
 OPPOSITES = {
     "crosses from left to right": "crosses from right to left",

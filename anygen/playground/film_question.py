@@ -8,7 +8,7 @@ from anygen.playground.motion import STILL
 from anygen.playground.question import Answered
 from anygen.playground.things import THINGS, thing
 from anygen.playground.watching import CAMERA_WORDS, MOTION_WORDS, STILL_CAMERA, does, moves
-from anygen.playground.word import BACKDROP_WORDS, a, called, listed, pick, sentence
+from anygen.playground.word import BACKDROP_WORDS, Family, a, called, listed, pick, sentence
 
 DESCRIBE = (
     "What happens in this film?",
@@ -27,7 +27,7 @@ DESCRIBE = (
     "Watch this film.",
     "Can you describe this video?",
 )
-WHAT_MOVES = (
+WHAT_MOVES = Family(
     "What moves?",
     "Which thing moves?",
     "What is it that moves?",
@@ -46,8 +46,23 @@ WHAT_MOVES = (
     "Which thing is moving here?",
     "What can one see moving?",
     "Tell me which thing moves.",
+    more=(
+        "What is it here that moves?",
+        "Name the thing that moves.",
+        "Name the thing in motion.",
+        "What is the thing in motion?",
+        "What is the thing that moves?",
+        "Which one moves?",
+        "Which one is moving?",
+        "Who or what moves?",
+        "What do you see moving?",
+        "Say which thing moves.",
+        "What thing moves?",
+        "Can you name the moving thing?",
+        "What is the moving thing?",
+    ),
 )
-WHAT_ALL = (
+WHAT_ALL = Family(
     "Which things move?",
     "Name the things that move.",
     "Which two things move?",
@@ -66,8 +81,17 @@ WHAT_ALL = (
     "Can you name the things that move?",
     "Which of the things are moving?",
     "Say what moves here.",
+    more=(
+        "Name the things in motion.",
+        "What are the moving things?",
+        "Name both things that move.",
+        "Which two are moving?",
+        "What two things move?",
+        "List what moves.",
+        "List the things that move.",
+    ),
 )
-WHAT_DOES = (
+WHAT_DOES = Family(
     "What does the {x} do?",
     "How does the {x} move?",
     "What is the {x} doing?",
@@ -86,8 +110,23 @@ WHAT_DOES = (
     "Do you see what the {x} does?",
     "And the {x}, what does it do?",
     "Describe how the {x} moves.",
+    more=(
+        "What is the {x} up to?",
+        "Say how the {x} moves.",
+        "What motion does the {x} make?",
+        "Name the motion of the {x}.",
+        "What kind of motion does the {x} make?",
+        "In which way is the {x} moving?",
+        "Tell me what the {x} is doing.",
+        "Say what the {x} is doing.",
+        "How would you describe the motion of the {x}?",
+        "Please tell me how the {x} moves.",
+        "Tell me about the motion of the {x}.",
+        "What is the motion of the {x}?",
+        "What does one see the {x} do?",
+    ),
 )
-WHAT_DOES_IT = (
+WHAT_DOES_IT = Family(
     "What does it do?",
     "How does it move?",
     "What is it doing?",
@@ -106,8 +145,22 @@ WHAT_DOES_IT = (
     "Do you see what it does?",
     "What can one see it do?",
     "What is its motion?",
+    more=(
+        "What is it up to?",
+        "What motion does it make?",
+        "Name its motion.",
+        "What kind of motion is it?",
+        "In which way is it moving?",
+        "Tell me what it is doing.",
+        "Say what it is doing.",
+        "How would you describe its motion?",
+        "Please tell me how it moves.",
+        "Tell me about its motion.",
+        "Say how it moves.",
+        "Can you say what it does?",
+    ),
 )
-WHICH_WAY = (
+WHICH_WAY = Family(
     "Which way does it go?",
     "In which direction does the {x} move?",
     "Which way does the {x} go?",
@@ -126,6 +179,15 @@ WHICH_WAY = (
     "Where is the {x} going?",
     "Which way is it moving?",
     "Tell me the direction of the {x}.",
+    more=(
+        "Which way is the {x} moving?",
+        "Where is it going?",
+        "Say in which direction it moves.",
+        "Tell me in which direction the {x} moves.",
+        "Which direction does it take?",
+        "Name its direction.",
+        "In which direction is it moving?",
+    ),
 )
 FIRST = (
     "What happens first?",
@@ -227,7 +289,7 @@ DUSK = (
     "Is the light going?",
     "Say whether it becomes night.",
 )
-BACKDROP = (
+BACKDROP = Family(
     "Where is it?",
     "Where does this happen?",
     "Where does it take place?",
@@ -246,8 +308,15 @@ BACKDROP = (
     "Where does the film take place?",
     "What is the backdrop?",
     "Before what backdrop does it happen?",
+    more=(
+        "Where does it happen?",
+        "What place is this?",
+        "Tell me the place.",
+        "What do you see behind it?",
+        "Say where it is.",
+    ),
 )
-STANDS = (
+STANDS = Family(
     "What stands still?",
     "Which thing does not move?",
     "What does not move?",
@@ -266,6 +335,20 @@ STANDS = (
     "Name the thing that does not move.",
     "What keeps its place?",
     "Which of the two does not move?",
+    more=(
+        "Which thing keeps still?",
+        "What thing does not move?",
+        "Name the thing that stands still.",
+        "Which one does not move?",
+        "Which one stands still?",
+        "Which one stays where it is?",
+        "What is the thing that does not move?",
+        "Say which thing does not move.",
+        "Tell me which thing stands still.",
+        "Which of the two stands still?",
+        "What is it that stands still?",
+        "What does not go anywhere?",
+    ),
 )
 IS_THERE = (
     "Is there {x} in the film?",

@@ -9,7 +9,7 @@ from anygen.playground.caption import casual, tidy
 from anygen.playground.clip import Clip
 from anygen.playground.sound import INDEX, SOUNDS, Sound, sound_of
 from anygen.playground.things import THINGS, thing
-from anygen.playground.word import NUMBERS, a, called, pick, plural_of, sentence
+from anygen.playground.word import NUMBERS, Family, a, called, pick, plural_of, sentence
 
 COUNT_WORDS = {1: ("once", "one time"), 2: ("twice", "two times"), 3: ("three times",), 4: ("four times",)}
 TEMPO_WORDS = {"slow": ("slow", "slowly", "at a slow pace"), "fast": ("fast", "quickly", "in quick succession")}
@@ -172,7 +172,7 @@ NOUN_PHRASES = {
         "how {x} sounds {how}",
         "the way {x} sounds {how}",
     ),
-    "times": (
+    "times": Family(
         "{x} {times} {tempo}",
         "the sound of {x} {times}, {tempo}",
         "{doing} {times}, {tempo}",
@@ -183,8 +183,15 @@ NOUN_PHRASES = {
         "{doing} {times} {tempo}",
         "the sound of {doing} {tempo}, {times}",
         "{x} that is heard {times}, {tempo}",
+        more=(
+            "{doing}, {times}, {tempo}",
+            "{times}, {x}, {tempo}",
+            "{x} sounding {times}, {tempo}",
+            "{x} heard {times}, {tempo}",
+            "the sound of {x}, {tempo}, {times}",
+        ),
     ),
-    "melody": (
+    "melody": Family(
         "{x} {direction}",
         "the sound of {x}, {direction}",
         "a melody of {x} that is {direction}",
@@ -195,8 +202,15 @@ NOUN_PHRASES = {
         "four notes of {x}, {direction}",
         "{x} playing notes that are {direction}",
         "the melody of {x} {direction}",
+        more=(
+            "{x} playing a tune that is {direction}",
+            "{x} with a melody {direction}",
+            "a tune of {x} that is {direction}",
+            "the notes of {x}, {direction}",
+            "a few notes of {x}, {direction}",
+        ),
     ),
-    "then": (
+    "then": Family(
         "{a}, then {b}",
         "{a} and then {b}",
         "first {a}, then {b}",
@@ -210,8 +224,20 @@ NOUN_PHRASES = {
         "{doing_b} after {doing_a}",
         "{doing_b} preceded by {doing_a}",
         "{a}, after that {b}",
+        more=(
+            "{a}, and then {b}",
+            "{a}, next {b}",
+            "first {a}, after that {b}",
+            "first {a} and then {b}",
+            "{a}, and after that {b}",
+            "{a} first, then {b}",
+            "{doing_a} and then {doing_b}",
+            "{doing_a}, after that {doing_b}",
+            "first {doing_a}, then {doing_b}",
+            "{doing_a}, next {doing_b}",
+        ),
     ),
-    "together": (
+    "together": Family(
         "{a} and {b} together",
         "{a} and {b} at the same time",
         "{a} with {b}",
@@ -222,6 +248,19 @@ NOUN_PHRASES = {
         "{doing_b} and {doing_a} at the same time",
         "{a} and {b}",
         "{b} and {a}, together",
+        more=(
+            "{a} as well as {b}",
+            "{a} and {b}, both at once",
+            "{a} and {b} at once",
+            "{doing_a} with {doing_b}",
+            "both {doing_a} and {doing_b}",
+            "{a} along with {b}",
+            "{doing_a} together with {doing_b}",
+            "{a}, together with {b}",
+            "{doing_a} and {doing_b}",
+            "{a} and at the same time {b}",
+            "{a} and also {b}",
+        ),
     ),
 }
 
@@ -238,7 +277,7 @@ STATEMENTS = (
     "Here one hears {x}.",
 )
 
-REQUESTS = (
+REQUESTS = Family(
     "Let me hear {x}.",
     "Play {x}.",
     "I want to hear {x}.",
@@ -269,6 +308,20 @@ REQUESTS = (
     "An audio clip of {x}.",
     "Would you play {x}?",
     "How about a recording of {x}?",
+    more=(
+        "Play the following: {x}.",
+        "I wish to hear {x}.",
+        "Make audio of {x}.",
+        "A recording with {x}.",
+        "Please record {x}.",
+        "Can you record {x}?",
+        "What about a recording of {x}?",
+        "Please make an audio clip of {x}.",
+        "Can I listen to {x}?",
+        "Do play {x}.",
+        "Let us hear {x}.",
+        "Could I hear {x}?",
+    ),
 )
 
 

@@ -7,7 +7,7 @@ from anygen.playground.caption import casual
 from anygen.playground.sound import INDEX as AUDIBLE
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 from anygen.playground.unknown import decline, unknown_name
-from anygen.playground.word import NUMBERS, a, article, called, listed, pick, plural_of, sentence
+from anygen.playground.word import NUMBERS, Family, a, article, called, listed, pick, plural_of, sentence
 
 Answered = tuple[str, list[str]]
 """A question, and its right answers, the canonical one first."""
@@ -82,7 +82,7 @@ CAN_DRAW = (
     "Can {x} be drawn by you?",
     "If I asked for {x}, could you draw it?",
 )
-IS_A = (
+IS_A = Family(
     "Is {x} {kind}?",
     "Would you say that {x} is {kind}?",
     "Is it true that {x} is {kind}?",
@@ -102,6 +102,18 @@ IS_A = (
     "Does one call {x} {kind}?",
     "Is it right to say that {x} is {kind}?",
     "Can {x} be called {kind}?",
+    more=(
+        "Does {x} count as {kind}?",
+        "Is it correct that {x} is {kind}?",
+        "Is {x} {kind} or not?",
+        "Would it be right to call {x} {kind}?",
+        "Do you agree that {x} is {kind}?",
+        "Am I right that {x} is {kind}?",
+        "Do you call {x} {kind}?",
+        "Is it a fact that {x} is {kind}?",
+        "Let me know if {x} is {kind}.",
+        "{x} is {kind}, is it not?",
+    ),
 )
 WHAT_IS = (
     "What is {x}?",
@@ -188,7 +200,7 @@ FEWER = (
     "How many {xs} are left if {b} of {a} go?",
     "With {a}, if {b} leave, how many {xs} are left?",
 )
-PLUS = (
+PLUS = Family(
     "What is {a} plus {b}?",
     "How much is {a} plus {b}?",
     "{a} plus {b}?",
@@ -202,8 +214,16 @@ PLUS = (
     "{a} and {b} is what?",
     "Say how much {a} plus {b} is.",
     "If you add {a} and {b}, what is it?",
+    more=(
+        "How much do {a} and {b} make?",
+        "What is the sum of {a} and {b}?",
+        "{a} and {b} make what?",
+        "Add {b} to {a}.",
+        "What do you get if you add {a} and {b}?",
+        "Tell me the sum of {a} and {b}.",
+    ),
 )
-MINUS = (
+MINUS = Family(
     "What is {a} minus {b}?",
     "How much is {a} minus {b}?",
     "{a} minus {b}?",
@@ -217,6 +237,13 @@ MINUS = (
     "Say how much {a} minus {b} is.",
     "What is left when you take {b} from {a}?",
     "If you take {b} from {a}, what is it?",
+    more=(
+        "What do you get if you take {b} from {a}?",
+        "How much is left of {a} without {b}?",
+        "Tell me what {a} less {b} is.",
+        "What is {a} without {b}?",
+        "Say what {a} minus {b} is.",
+    ),
 )
 COUNT_TO = (
     "Count to {n}.",
@@ -269,7 +296,7 @@ SIZES_KNOWN = (
     "Name the sizes that you know.",
     "What are the sizes?",
 )
-ANOTHER_WORD = (
+ANOTHER_WORD = Family(
     "What is another word for {x}?",
     "Do you know another word for {x}?",
     "What else can one call {x}?",
@@ -285,8 +312,19 @@ ANOTHER_WORD = (
     "Say another word for {x}.",
     "How else can one call {x}?",
     "What else do people call {x}?",
+    more=(
+        "What is a synonym of {x}?",
+        "Tell me a synonym for {x}.",
+        "Name another word for {x}.",
+        "Is there another word for {x}?",
+        "What would be another word for {x}?",
+        "Which word means the same as {x}?",
+        "What other name does {x} go by?",
+        "Another word for {x}?",
+        "Which word could I use for {x}?",
+    ),
 )
-PLURAL = (
+PLURAL = Family(
     "What is the plural of {x}?",
     "What do you call more than one {x}?",
     "How do you say many of {x}?",
@@ -300,8 +338,19 @@ PLURAL = (
     "Do you know the plural of {x}?",
     "Say the plural of {x}.",
     "Which plural does {x} have?",
+    more=(
+        "What is the plural form of {x}?",
+        "Give me the plural of {x}.",
+        "What are many of {x} called?",
+        "Name the plural of {x}.",
+        "What would be the plural of {x}?",
+        "And the plural of {x}?",
+        "How do you write the plural of {x}?",
+        "What is {x} in the plural?",
+        "Can you tell me the plural of {x}?",
+    ),
 )
-WHO_ARE_YOU = (
+WHO_ARE_YOU = Family(
     "Who are you?",
     "What are you?",
     "What is your name?",
@@ -317,9 +366,67 @@ WHO_ARE_YOU = (
     "Who is this?",
     "What should I call you?",
     "Tell me who you are.",
+    more=(
+        "Who might you be?",
+        "What is this?",
+        "Tell me who this is.",
+        "What are you called?",
+        "Tell me your name.",
+        "May I ask who you are?",
+    ),
 )
-HELLO = ("Hello", "Hello!", "Hi", "Hi!", "Hey", "Hi there!", "Good morning!", "Hello there", "Good day")
-THANKS = ("Thank you.", "Thanks!", "Thank you!", "Very nice.", "Well done!", "Great!", "I like it.")
+HELLO = Family(
+    "Hello",
+    "Hello!",
+    "Hi",
+    "Hi!",
+    "Hey",
+    "Hi there!",
+    "Good morning!",
+    "Hello there",
+    "Good day",
+    more=(
+        "Hello, you!",
+        "Good evening!",
+        "Good afternoon!",
+        "Greetings!",
+        "Hey there!",
+        "Hello, AnyGen!",
+        "Good to see you.",
+        "Hello again!",
+        "Good morning to you!",
+    ),
+)
+THANKS = Family(
+    "Thank you.",
+    "Thanks!",
+    "Thank you!",
+    "Very nice.",
+    "Well done!",
+    "Great!",
+    "I like it.",
+    more=(
+        "Thanks a lot!",
+        "Thank you very much.",
+        "That is great.",
+        "That is nice.",
+        "Wonderful!",
+        "Lovely!",
+        "Good job!",
+        "Nice work!",
+        "Perfect!",
+        "I love it.",
+        "Beautiful!",
+        "Cool!",
+        "Good work.",
+        "That is very good.",
+        "Thank you so much!",
+        "Nicely done.",
+        "Well drawn!",
+        "This is good.",
+        "Excellent!",
+    ),
+)
 
 _ABLE = "I can draw animals, food, plants, vehicles, instruments and many other things"
 _SOUNDS = [item.sound for item in THINGS]

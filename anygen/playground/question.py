@@ -11,6 +11,7 @@ from anygen.playground.word import (
     INVERSE,
     NUMBERS,
     RELATION_WORDS,
+    Family,
     a,
     article,
     at,
@@ -24,7 +25,7 @@ from anygen.playground.word import (
 Answered = tuple[str, str, list[str]]
 """A question, its canonical answer, and all answers that are as right."""
 
-DESCRIBE = (
+DESCRIBE = Family(
     "Describe the picture.",
     "What do you see?",
     "Describe this image.",
@@ -60,8 +61,29 @@ DESCRIBE = (
     "Give a description.",
     "What do we see here?",
     "What does this show?",
+    more=(
+        "What is to be seen here?",
+        "What can be seen in this picture?",
+        "Describe what you see in the image.",
+        "What is shown in this picture?",
+        "Tell me what this picture shows.",
+        "Say what is in the picture.",
+        "Please say what you see.",
+        "Write a description.",
+        "Describe the image, please.",
+        "Can you tell me what is in this image?",
+        "What would you say this shows?",
+        "Give me a description of the picture.",
+        "What do you see here?",
+        "Tell me what this shows.",
+        "Sum up this picture.",
+        "Explain this image.",
+        "Say what this image shows.",
+        "What does the image show?",
+        "What do you see in this picture?",
+    ),
 )
-WHAT = (
+WHAT = Family(
     "What is this?",
     "Which thing is it?",
     "Name the thing in the picture.",
@@ -81,6 +103,15 @@ WHAT = (
     "Say which thing it is.",
     "What thing do you see?",
     "What is it that the image shows?",
+    more=(
+        "What thing is this?",
+        "Name this thing.",
+        "What is this thing called?",
+        "What is this thing?",
+        "Say what thing this is.",
+        "Tell me which thing this is.",
+        "What would you call this thing?",
+    ),
 )
 WHAT_ALL = (
     "Which things are in the picture?",
@@ -103,7 +134,7 @@ WHAT_ALL = (
     "List everything in the picture.",
     "What things do you find in it?",
 )
-HOW_MANY = (
+HOW_MANY = Family(
     "How many {xs} are there?",
     "How many {xs} do you see?",
     "Count the {xs}.",
@@ -122,6 +153,16 @@ HOW_MANY = (
     "Please count the {xs}.",
     "How many {xs} have we here?",
     "Give me the number of {xs}.",
+    more=(
+        "How many {xs} are here?",
+        "How many {xs} can you see?",
+        "How many {xs} does this picture have?",
+        "Say how many {xs} there are.",
+        "Tell me how many {xs} you see.",
+        "Count all {xs}.",
+        "Can you tell me how many {xs} there are?",
+        "Are there any {xs}, and how many?",
+    ),
 )
 WHERE = (
     "Where is the {x}?",
@@ -204,7 +245,7 @@ BESIDE = (
     "{relation} the {x}, what is there?",
     "What is there {relation} the {x}?",
 )
-IS_BESIDE = (
+IS_BESIDE = Family(
     "Is the {x} {relation} the {y}?",
     "Is it true that the {x} is {relation} the {y}?",
     "Do you see the {x} {relation} the {y}?",
@@ -224,6 +265,15 @@ IS_BESIDE = (
     "The {x} is seen {relation} the {y}, yes or no?",
     "Do you agree that the {x} is {relation} the {y}?",
     "Tell me whether the {x} is {relation} the {y}.",
+    more=(
+        "Is it correct that the {x} is {relation} the {y}?",
+        "Do you find the {x} {relation} the {y}?",
+        "Do you think that the {x} is {relation} the {y}?",
+        "The {x} is {relation} the {y}, is it not?",
+        "Say whether the {x} is {relation} the {y}.",
+        "Is the {x} to be found {relation} the {y}?",
+        "Is the {x} really {relation} the {y}?",
+    ),
 )
 ROW = (
     "What is {where}?",
@@ -242,7 +292,7 @@ ROW = (
     "What thing is {where}?",
     "What is there {where}?",
 )
-IS_THERE = (
+IS_THERE = Family(
     "Is there {x} in the picture?",
     "Do you see {x}?",
     "Is there {x}?",
@@ -267,6 +317,14 @@ IS_THERE = (
     "Is {x} there?",
     "Say whether there is {x}.",
     "Is there {x} or not?",
+    more=(
+        "Can {x} be seen?",
+        "Are you able to see {x}?",
+        "Say if you see {x}.",
+        "Is there {x} anywhere?",
+        "Does this image have {x} in it?",
+        "Can one find {x} here?",
+    ),
 )
 
 
@@ -305,7 +363,7 @@ def _what(scene: Scene, stream: random.Random, split: str) -> Answered:
 
 def _how_many(scene: Scene, stream: random.Random, split: str) -> Answered:
     names = [placed.thing for placed in scene.things]
-    if stream.random() < 0.15:
+    if stream.random() < (0.3 if split == "train" else 0.15):  # none is said too seldom, else
         asked = stream.choice([item for item in THINGS if item.name not in names])
     else:
         asked = thing(stream.choice(names))

@@ -8,7 +8,7 @@ of two things the left, the upper, the nearer comes first, whoever is said first
 from typing import NamedTuple
 
 from anygen.playground.clip import Clip
-from anygen.playground.film import Film
+from anygen.playground.film import FRAMES, Film, scene_at
 from anygen.playground.scene import Scene, place_of
 from anygen.playground.word import INVERSE, NUMBERS
 
@@ -24,15 +24,16 @@ class Slot(NamedTuple):
 NOTHING = "."
 _NAME = 2
 _MOTION = 4
-_RELATIONS = {"left of": "left", "above": "above", "in front of": "front"}
+_RELATIONS = {"left of": "left", "above": "above", "in front of": "front", "behind": "behind"}
 _CAMERAS = {"pans left": "p left", "pans right": "p right", "zooms in": "z in", "zooms out": "z out"}
 
 
 def scene_slots(scene: Scene) -> list[Slot]:
     """How many, the first thing, what it is to the next or its place, the second, the third, and the backdrop.
 
-    In words with one token each: 'a cat cat above dog dog and and sea sea sea', 'a large cat at cat top cat left sea
-    sea sea', 'two owl owl two owl owl two two sea sea sea', 'a cat cat and dog dog pig pig sea sea sea'.
+    Of two also where each of them is, row and column. In words with one token each: 'a large cat at cat top cat left
+    sea sea sea', 'a cat cat above dog dog and and sea sea sea top left middle left', 'two owl owl two owl owl two two
+    sea sea sea', 'a cat cat and dog dog pig pig sea sea sea'.
     """
     first, ground = scene.things[0], Slot(scene.backdrop, 3)
     if scene.kind == "one":
@@ -45,14 +46,23 @@ def scene_slots(scene: Scene) -> list[Slot]:
         return [number, names[0], number, names[0], number, number, ground]
     if scene.kind == "three":
         return [Slot("a"), names[0], Slot("and"), *names[1:], ground]
-    relation = scene.relation or ""
-    if relation not in _RELATIONS:
-        names, relation = names[::-1], INVERSE[relation]
-    return [Slot("a"), names[0], Slot(_RELATIONS[relation]), names[1], Slot("and"), Slot("and"), ground]
+    relation, things = scene.relation or "", scene.things
+    if relation == "in front of":
+        # which of the two stands left, or upper, is easier to see than which is in front
+        first, second = things
+        across, down = second.x - first.x, second.y - first.y
+        turned = (across if abs(across) >= abs(down) else down) < 0
+    else:
+        turned = relation not in _RELATIONS
+    if turned:
+        names, relation, things = names[::-1], INVERSE[relation], things[::-1]
+    places = [Slot(word) for placed in things for word in _lines(place_of(placed.x, placed.y))]
+    return [Slot("a"), names[0], Slot(_RELATIONS[relation]), names[1], Slot("and"), Slot("and"), ground, *places]
 
 
 def film_slots(film: Film) -> list[Slot]:
-    """How the two go together, each thing with its motion, the backdrop, the camera, dusk, and the names again."""
+    """How the two go together, each thing with its motion, the backdrop, the camera, dusk, the names again, and how the
+    first and the last frame look."""
     how = {"one": "a", "beside": "beside", "together": "and", "then": "then"}[film.kind]
     things = [Slot(actor.thing, _NAME) for actor in film.actors]
     motions = [Slot(actor.motion.removeprefix("crosses "), _MOTION) for actor in film.actors]
@@ -60,7 +70,21 @@ def film_slots(film: Film) -> list[Slot]:
     motions += [Slot(NOTHING, _MOTION)] * (2 - len(motions))
     camera = Slot(_CAMERAS[film.camera] if film.camera else NOTHING, 2)
     dusk = Slot("dark" if film.dusk else NOTHING)
-    return [Slot(how), things[0], motions[0], things[1], motions[1], Slot(film.backdrop, 3), camera, dusk, *things]
+    ends = [slot for frame in (0, FRAMES - 1) for slot in _frame_slots(film, frame)]
+    said = [Slot(how), things[0], motions[0], things[1], motions[1], Slot(film.backdrop, 3), camera, dusk]
+    return [*said, *things, *ends]
+
+
+def _frame_slots(film: Film, frame: int) -> list[Slot]:
+    """Of a frame that a caption can say: size and place of one thing, or what the first of two is to the second."""
+    scene = scene_at(film, frame)
+    if scene is None:
+        return [Slot(NOTHING)] * 3
+    if scene.kind == "one":
+        (placed,) = scene.things
+        return [Slot(placed.size), *map(Slot, _lines(place_of(placed.x, placed.y)))]
+    word = {"right of": "right", "below": "below"}.get(scene.relation or "") or _RELATIONS[scene.relation or ""]
+    return [Slot(word), Slot(NOTHING), Slot(NOTHING)]
 
 
 def clip_slots(clip: Clip, named: bool = True, asked: bool = True) -> list[Slot]:

@@ -9,7 +9,7 @@ from anygen.playground.caption import casual, tidy
 from anygen.playground.film import Film
 from anygen.playground.motion import MOTIONS, STILL
 from anygen.playground.things import THINGS, thing
-from anygen.playground.word import BACKDROP_WORDS, a, called, pick, plural_of, sentence
+from anygen.playground.word import BACKDROP_WORDS, Family, a, called, pick, plural_of, sentence
 
 MOTION_WORDS: dict[str, tuple[str, ...]] = {
     "crosses from left to right": (
@@ -155,7 +155,10 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
     entries += [(phrase, "dusk", "") for phrase in DUSK_WORDS]
     entries += [(phrase, "backdrop", backdrop) for backdrop, phrases in BACKDROP_WORDS.items() for phrase in phrases]
     entries += [(backdrop, "backdrop", backdrop) for backdrop in BACKDROP_WORDS]
-    entries += [(phrase, "then", "") for phrase in ("then", "before", "followed by", "next", "first", "afterwards")]
+    entries += [
+        (phrase, "then", "")
+        for phrase in ("then", "before", "followed by", "next", "first", "afterwards", "after that")
+    ]
     entries += [("next to", "beside", ""), ("after", "after", ""), ("at the same time", "together", "")]
     lexicon = {_words(phrase): (kind, value) for phrase, kind, value in entries}
     for item in THINGS:
@@ -228,7 +231,7 @@ def parse_film(text: str) -> FilmFacts | None:
 
 # Noun phrases per kind of film; every fifth is held out (see word.split_part).
 NOUN_PHRASES = {
-    "one": (
+    "one": Family(
         "{x} {doing} {where}",
         "{x} that {does} {where}",
         "{where}, {x} {doing}",
@@ -239,8 +242,16 @@ NOUN_PHRASES = {
         "just {x} {doing} {where}",
         "{x} alone {doing} {where}",
         "{x} {where}, {doing}",
+        more=(
+            "{x} which {does} {where}",
+            "{x} that is {doing} {where}",
+            "{where}, {x} that {does}",
+            "{x} {where} which is {doing}",
+            "a short scene of {x} {doing} {where}",
+            "nothing but {x} {doing} {where}",
+        ),
     ),
-    "beside": (
+    "beside": Family(
         "{x} {doing} beside {y} {where}",
         "{x} that {does} beside {y} {where}",
         "{where}, {x} {doing} next to {y}",
@@ -255,8 +266,17 @@ NOUN_PHRASES = {
         "{x} that {does}, and {y} that does not move, {where}",
         "{x} {doing} and {y} not moving, {where}",
         "{y} which does not move and {x} that {does}, {where}",
+        more=(
+            "{x} that is {doing} beside {y} {where}",
+            "{x} {doing} next to {y}, {where}",
+            "{where}, {x} that {does} beside {y}",
+            "{x} {doing} by the side of {y} {where}",
+            "{x} {doing} with {y} beside it {where}",
+            "{x} {doing} and next to it {y} standing still {where}",
+            "{y} that stands still and {x} that {does} {where}",
+        ),
     ),
-    "together": (
+    "together": Family(
         "{x} {doing} and {y} {doing_y} {where}",
         "{x} {doing} while {y} {does_y} {where}",
         "{where}, {x} {doing} and {y} {doing_y}",
@@ -268,8 +288,26 @@ NOUN_PHRASES = {
         "both {x} {doing} and {y} {doing_y} {where}",
         "{y} that {does_y} while {x} {does}, {where}",
         "as {x} {does}, {y} {does_y} {where}",
+        more=(
+            "{x} {doing} with {y} {doing_y} {where}",
+            "{x} {doing} while {y} is {doing_y} {where}",
+            "{x} {doing}, and at the same time {y} {doing_y}, {where}",
+            "{x} that {does} together with {y} that {does_y} {where}",
+            "{x} {doing} and also {y} {doing_y} {where}",
+            "{y} {doing_y} together with {x} {doing} {where}",
+            "{x} that is {doing} and {y} that is {doing_y}, {where}",
+            "{x} {doing}, {y} {doing_y}, both at once, {where}",
+            "{where}, {x} that {does} while {y} {does_y}",
+            "two things {where}: {x} {doing} and {y} {doing_y}",
+            "{x} {doing} when {y} {does_y} {where}",
+            "{x} {doing}, {y} {doing_y}, {where}",
+            "{x} {doing} {where} while {y} {does_y}",
+            "{x} {doing} {where} and {y} {doing_y}",
+            "while {x} {does}, {y} {doing_y} {where}",
+            "{x} {doing} just when {y} {does_y}, {where}",
+        ),
     ),
-    "then": (
+    "then": Family(
         "{x} {doing}, then {y} {doing_y} {where}",
         "first {x} {doing}, then {y} {doing_y} {where}",
         "{x} that {does} and then {y} that {does_y} {where}",
@@ -280,9 +318,36 @@ NOUN_PHRASES = {
         "{y} {doing_y} after {x} {does}, {where}",
         "{x} {doing} {where}, then {y} {doing_y}",
         "first {x} that {does} and then {y} that {does_y} {where}",
+        more=(
+            "{x} {doing}, and after that {y} {doing_y} {where}",
+            "{x} that {does}, then {y} that {does_y} {where}",
+            "{x} {doing}, afterwards {y} {doing_y}, {where}",
+            "{x} {doing} and afterwards {y} {doing_y} {where}",
+            "{x} {doing}, next {y} {doing_y} {where}",
+            "after {x} {does}, {y} {does_y} {where}",
+            "first {x} {does}, then {y} {does_y} {where}",
+            "first {x} {doing} and afterwards {y} {doing_y}, {where}",
+            "{where}, first {x} {doing}, then {y} {doing_y}",
+            "{x} {doing} first and then {y} {doing_y} {where}",
+        ),
     ),
 }
-ENDINGS = ("{x}, {more}", "{x}, while {more}", "{x} and {more}", "{x}, and {more}", "{x} as {more}", "as {more}, {x}")
+ENDINGS = Family(
+    "{x}, {more}",
+    "{x}, while {more}",
+    "{x} and {more}",
+    "{x}, and {more}",
+    "{x} as {more}",
+    "as {more}, {x}",
+    more=(
+        "{x} where {more}",
+        "{x} in which {more}",
+        "{x}, and in it {more}",
+        "{x}; {more}",
+        "{x}, also {more}",
+        "{more}, and {x}",
+    ),
+)
 
 STATEMENTS = (
     "{x}.",
@@ -296,7 +361,7 @@ STATEMENTS = (
     "What you see is {x}.",
     "It is a film of {x}.",
 )
-REQUESTS = (
+REQUESTS = Family(
     "Make a film of {x}.",
     "Show me a video of {x}.",
     "I want to see a film of {x}.",
@@ -327,6 +392,28 @@ REQUESTS = (
     "Can you film {x}?",
     "Let me watch {x}.",
     "Would you make a film of {x}?",
+    more=(
+        "Play a film of {x}.",
+        "I would like to watch {x}.",
+        "Make a clip of {x}.",
+        "Make a movie of {x}.",
+        "Film for me {x}.",
+        "A movie of {x}.",
+        "Do film {x}.",
+        "Please film {x}.",
+        "Would you film {x} for me?",
+        "Please show me a video of {x}.",
+        "I want to watch {x}.",
+        "Let us see a video of {x}.",
+        "Could I see a video of {x}?",
+        "Create a film that shows {x}.",
+        "Make a video that shows {x}.",
+        "What about a video of {x}?",
+        "Can you show me a film of {x}?",
+        "We want a film of {x}.",
+        "A film that shows {x}.",
+        "A video with {x}.",
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anygen.playground.things import PLACES, Thing, thing
 
@@ -114,13 +114,28 @@ def sentence(words: str, end: str = ".") -> str:
     return words[:1].upper() + words[1:] + end
 
 
+class Family(tuple[str, ...]):
+    """Phrasings of one thing, with `more` that are for training alone: they leave what is held out as it was."""
+
+    more: tuple[str, ...]
+
+    def __new__(cls, *items: str, more: tuple[str, ...] = ()) -> "Family":
+        family = super().__new__(cls, items)
+        family.more = more
+        return family
+
+
 def split_part(items: Sequence[T], split: str) -> Sequence[T]:
-    """The part of a family that a split may use: every fifth member is held out, the others are for training."""
+    """The part of a family that a split may use: every fifth member is held out, the others are for training, as is
+    what a `Family` has more of."""
     if split not in ("train", "heldout"):
         raise ValueError(f"no split is called '{split}'; there are 'train' and 'heldout'")
     if len(items) < 5:
         raise ValueError(f"a family of {len(items)} has no held-out part; it needs at least 5 members")
-    return items[4::5] if split == "heldout" else [item for i, item in enumerate(items) if i % 5 != 4]
+    if split == "heldout":
+        return items[4::5]
+    more: Any = items.more if isinstance(items, Family) else ()
+    return [*(item for i, item in enumerate(items) if i % 5 != 4), *more]
 
 
 def pick(items: Sequence[T], stream: random.Random, split: str) -> T:

@@ -17,7 +17,7 @@ from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, 
 from anygen.playground.reading import answer_right
 from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
-from anygen.projectors import BorrowedProjector, ResamplerProjector
+from anygen.projectors import BorrowedProjector, ResamplerProjector, tells_slots
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
 from anygen.training import quantized
@@ -27,6 +27,7 @@ from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
 from anygen.training.sighting import sources, told_to
+from anygen.training.telling import Telling
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """All matrices of a Llama's block."""
@@ -41,8 +42,8 @@ STAGE_3 = {
     "caption": 12,
     "vqa": 22,
     "pope": 14,
-    "edit": 16,
-    "world": 20,
+    "edit": 18,
+    "world": 22,
     "unknown": 9,
     "story": 5,
     "dialogue": 8,
@@ -53,7 +54,7 @@ STAGE_3 = {
     "see": 8,
     "voice": 8,
     "both": 8,
-    "repeat": 8,
+    "repeat": 10,
     "belong": 5,
     "unheard": 3,
     "mixed": 5,
@@ -62,12 +63,12 @@ STAGE_3 = {
     "film_vqa": 18,
     "film_pope": 4,
     "animate": 9,
-    "frame": 5,
-    "refilm": 10,
+    "frame": 7,
+    "refilm": 13,
     "unfilmed": 2,
     "cinema": 5,
     "talkie": 7,
-    "score": 7,
+    "score": 9,
     "screen": 7,
     "attend": 4,
     **SENSE_MIXTURE,
@@ -91,15 +92,17 @@ class AlignmentStage(nn.Module):
     """One alignment stage over the playground's chats.
 
     `train` names what learns: "input" and "output" projectors, "signals" (the signal tokens' own embedding rows),
-    "lora" (an adapter of `rank`, `alpha` and `dropout` on `matrices` of the LLM). All else is frozen. `diffusion`
-    weighs the generator's loss.
+    "lora" (an adapter of `rank`, `alpha` and `dropout` on `matrices` of the LLM; of rank 0 none, and all of the LLM but
+    its embeddings learns). All else is frozen. `diffusion` weighs the generator's loss.
     `names` weighs a term that pulls the projected tokens under a thing towards the LLM's own embedding of its name; it
     is computed on features of `pool` parts per modality, which the frozen encoders make once at the start.
     With `quantize` the LLM's frozen matrices are of four bits (`anygen.training.quantized`).
     With `checkpointing` the LLM keeps no activations of its blocks, and computes them again for the gradients.
     A share `slips` of what users say is typed carelessly, and answers are weighed as the language model's own training
     does (`llm.answer_weights`). With `data`, the chats of a data set take the playground's place, as they are. Input
-    projectors of the media `resting` do not learn.
+    projectors of the media `resting` do not learn. In a share `spoken` of the batches only language is learnt: where
+    a projector tells slots, the LLM is given the words that it should have told, and no conditions count. That takes
+    half the time.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class AlignmentStage(nn.Module):
         quantize: str = "",
         data: FolderChats | None = None,
         resting: Sequence[str] = (),
+        spoken: float = 0.0,
     ) -> None:
         super().__init__()
         self.names_weight, self.slips = names, slips
@@ -133,7 +137,11 @@ class AlignmentStage(nn.Module):
         self.condition_weight, self.diffusion_weight = condition, diffusion
         self.data = data
         model.requires_grad_(False)
+        if rank < 0 or not 0 <= spoken <= 1:
+            raise RequestError(f"rank ({rank}) is not negative, and spoken ({spoken:g}) is a share, 0 to 1")
         if quantize:
+            if "lora" in train and not rank:
+                raise RequestError(f"weights of four bits do not learn: leave out quantize={quantize}, or rank=0")
             quantized.quantize(model.llm, quantize)
         if checkpointing and bridging.gated(model.input_projectors):
             raise RequestError(
@@ -143,8 +151,12 @@ class AlignmentStage(nn.Module):
             llm = model.llm  # transformers 5 has two names for it, and warns of the first where it has the second
             enable = getattr(llm, "activation_checkpointing_enable", None) or llm.gradient_checkpointing_enable
             enable({"use_reentrant": False})
-        if "lora" in train:
+        if "lora" in train and rank:
             model.llm = adapt(model.llm, rank, alpha, dropout, matrices)
+        elif "lora" in train:
+            model.llm.requires_grad_(True)
+            model.llm.get_input_embeddings().requires_grad_(False)
+            model.llm.get_output_embeddings().requires_grad_(False)
         if "input" in train:
             model.input_projectors.requires_grad_(True)
             for modality in resting:
@@ -160,6 +172,8 @@ class AlignmentStage(nn.Module):
             if modality in model.reads or modality in model.writes
         }
         self.names = [encode(model.tokenizer, word) for word in WORDS]
+        self.spoken = spoken
+        self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight) if spoken else None
         self.pool_size, self.pools = pool, dict[str, NamedFeatures]()
 
     def to(self, *args: Any, **kwargs: Any) -> "AlignmentStage":
@@ -200,11 +214,16 @@ class AlignmentStage(nn.Module):
             chats.append(self.model.render(self.chat(stream).messages))
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack(chats, size, self.length, self.model.vocabulary.pad)
+        spoken = self.telling if stream.random() < self.spoken else None
         for modality, sense in self.senses.items():
-            if shown := [part for part in inputs if part["type"] == modality]:
+            shown = [part for part in inputs if part["type"] == modality]
+            if shown and spoken and sense.slotted and tells_slots(self.model.input_projectors, modality):
+                said = spoken.slots(list(map(sense.slots, shown)), self.model.input_projectors[modality].tokens)
+                batch[f"spoken_{modality}"] = said.where(said != IGNORE, spoken.rest)
+            elif shown:
                 batch |= {f"{modality}/shown/{key}": value for key, value in sense.shown(shown).items()}
             made = [part for part in outputs if part["type"] == modality]
-            if made and self.draws:
+            if made and self.draws and not spoken:
                 generator = self.model.generator(modality)
                 behind = sources(made, stream) if self.model.output_projectors[modality].sighted else [None] * len(made)
                 if seen := [source for source in behind if source is not None]:
@@ -235,12 +254,15 @@ class AlignmentStage(nn.Module):
                     features = iter(self.model.encoders[modality](sense.features_of(behind[modality])).float())
                     seen[modality] = [next(features) if one else None for one in batch[f"edits_{modality}"].tolist()]
         weights = {m: padding_weights(given["attention_mask"]) for m, given in told.items() if given}
+        table = self.telling.table if self.telling else None
+        spoken = {m: table[batch[f"spoken_{m}"]] for m in self.senses if table is not None and f"spoken_{m}" in batch}
         losses, predicted = self.model(
             batch["ids"],
             labels=batch["labels"],
             media=media,
             conditions=conditions,
             condition_weights={m: w for m, w in weights.items() if w.shape[1] == conditions[m].shape[1]},
+            projected=spoken,
             return_conditions=True,
             label_weights=answer_weights((batch["labels"] != IGNORE).float()) if self.data is None else None,
             seen=seen,

@@ -58,8 +58,10 @@ def _held(recipe: Recipe, step: str) -> dict[str, Held]:
     small = _matrices(bones.llm) if recipe.quantize else set()
     rows = _rows(bones) if "signals" in train else {}
     found = {name: Held(parameters=part.parameters, weights=part.bytes) for name, part in bones.encoders.items()}
-    found["llm"] = _sum(bones.llm, set(rows), average, small, learning=sum(rows.values()))
-    if "lora" in train:
+    blocks = {} if "lora" not in train or recipe.rank else _blocks(bones.llm)
+    learning = sum(rows.values()) + sum(blocks.values())
+    found["llm"] = _sum(bones.llm, {*rows, *blocks}, average, small, learning=learning)
+    if "lora" in train and recipe.rank:
         found["adapter"] = _adapter(recipe, bones.llm, average)
     for part, side in (("input", "input_projectors"), ("output", "output_projectors")):
         projectors = getattr(bones, side)
@@ -73,6 +75,12 @@ def _matrices(llm: Any) -> set[int]:
     """The matrices that become four bits."""
     head = llm.get_output_embeddings()
     return {id(m.weight) for m in llm.modules() if type(m) is nn.Linear and m is not head}
+
+
+def _blocks(llm: Any) -> dict[int, int]:
+    """What learns of an LLM without an adapter: all but its embeddings, and how many numbers each of it has."""
+    ends = {id(llm.get_input_embeddings().weight), id(getattr(llm.get_output_embeddings(), "weight", None))}
+    return {id(p): p.numel() for p in llm.parameters() if id(p) not in ends}
 
 
 def _rows(bones: Skeleton) -> dict[int, int]:

@@ -250,7 +250,9 @@ class Run(Assembly):
         if r.data:
             options["data"] = self._data(model, train)
         options |= {"rank": r.rank, "alpha": r.lora_alpha, "dropout": r.lora_dropout, "matrices": r.lora_matrices}
-        options |= {"checkpointing": r.checkpointing, "resting": self._resting(model) if "lora" in train else ()}
+        options |= {"checkpointing": r.checkpointing}
+        if "lora" in train:
+            options |= {"resting": self._resting(model), "spoken": r.spoken}
         stage = AlignmentStage(name, model, mixture, train, quantize=r.quantize, **options)
         if not self._fit(stage, folder, name):
             return False
@@ -258,7 +260,7 @@ class Run(Assembly):
             model = self.model(after)
             plain = AlignmentStage(name, model, mixture, train, **options)
             quantized.learned(stage, plain)
-        if "lora" in train:
+        if "lora" in train and r.rank:
             model.llm = model.llm.merge_and_unload()
         model.cpu().save(folder / "model")
         return True
