@@ -173,7 +173,7 @@ class AlignmentStage(nn.Module):
         }
         self.names = [encode(model.tokenizer, word) for word in WORDS]
         self.spoken = spoken
-        self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight) if spoken else None
+        self.speech = Telling(model.tokenizer, model.llm.get_input_embeddings().weight) if spoken else None
         self.pool_size, self.pools = pool, dict[str, NamedFeatures]()
 
     def to(self, *args: Any, **kwargs: Any) -> "AlignmentStage":
@@ -214,7 +214,7 @@ class AlignmentStage(nn.Module):
             chats.append(self.model.render(self.chat(stream).messages))
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack(chats, size, self.length, self.model.vocabulary.pad)
-        spoken = self.telling if stream.random() < self.spoken else None
+        spoken = self.speech if stream.random() < self.spoken else None
         for modality, sense in self.senses.items():
             shown = [part for part in inputs if part["type"] == modality]
             if shown and spoken and sense.slotted and tells_slots(self.model.input_projectors, modality):
@@ -254,7 +254,7 @@ class AlignmentStage(nn.Module):
                     features = iter(self.model.encoders[modality](sense.features_of(behind[modality])).float())
                     seen[modality] = [next(features) if one else None for one in batch[f"edits_{modality}"].tolist()]
         weights = {m: padding_weights(given["attention_mask"]) for m, given in told.items() if given}
-        table = self.telling.table if self.telling else None
+        table = self.speech.table if self.speech else None
         spoken = {m: table[batch[f"spoken_{m}"]] for m in self.senses if table is not None and f"spoken_{m}" in batch}
         losses, predicted = self.model(
             batch["ids"],
