@@ -10,7 +10,17 @@ import pytest
 from anygen import playground
 from anygen.playground import caption as captions
 from anygen.playground import edit as edits
-from anygen.playground import hearing, knowledge, question, sound_dialogue, sound_edit, sound_question, tale, unknown
+from anygen.playground import (
+    hearing,
+    knowledge,
+    question,
+    sound_dialogue,
+    sound_edit,
+    sound_question,
+    sums,
+    tale,
+    unknown,
+)
 from anygen.playground.arrange import two_things, upright
 from anygen.playground.caption import noun_phrase
 from anygen.playground.chat import Chat, scenes_of
@@ -147,8 +157,8 @@ def families() -> list[tuple[str, tuple]]:
     """Every family of templates: tuples of five or more texts, by name."""
     found = [(f"noun phrases {kind}", phrases) for kind, phrases in captions.NOUN_PHRASES.items()]
     found += [(f"sounds {kind}", phrases) for kind, phrases in hearing.NOUN_PHRASES.items()]
-    modules = (captions, question, edits, knowledge, unknown, tale, hearing, sound_question, sound_edit, sound_dialogue)
-    for module in modules:
+    modules = (captions, question, edits, knowledge, sums, unknown, tale, hearing, sound_question, sound_edit)
+    for module in (*modules, sound_dialogue):
         for name, value in vars(module).items():
             if name.isupper() and isinstance(value, tuple) and len(value) >= 5 and "{" in str(value):
                 found.append((f"{module.__name__}.{name}", value))
@@ -211,8 +221,8 @@ def test_what_one_family_holds_out_no_other_trains() -> None:
 
 
 def test_held_out_sums_and_names() -> None:
-    assert not set(knowledge.number_pairs("train")) & set(knowledge.number_pairs("heldout"))
-    assert len(knowledge.number_pairs("train") + knowledge.number_pairs("heldout")) == 45
+    assert not set(sums.number_pairs("train")) & set(sums.number_pairs("heldout"))
+    assert len(sums.number_pairs("train") + sums.number_pairs("heldout")) == 45
     for names in (unknown.UNKNOWN, unknown.PLACES_UNKNOWN):
         assert len(set(names)) == len(names)
         assert not set(unknown.thirds(names, "train")) & set(unknown.thirds(names, "heldout"))

@@ -1,16 +1,14 @@
-"""What nano knows without a picture: what there is, what it is, what it sounds like, and sums up to ten."""
+"""What nano knows without a picture: what there is, what it is, what it sounds like, and sums (`sums.py`)."""
 
 import random
 from collections.abc import Callable
 
 from anygen.playground.caption import casual
 from anygen.playground.sound import INDEX as AUDIBLE
+from anygen.playground.sums import Answered, answered, count_to, plain_sum, things_sum
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 from anygen.playground.unknown import decline, unknown_name
-from anygen.playground.word import NUMBERS, Family, a, article, called, listed, pick, plural_of, sentence
-
-Answered = tuple[str, list[str]]
-"""A question, and its right answers, the canonical one first."""
+from anygen.playground.word import Family, a, article, called, listed, pick, plural_of
 
 KINDS = {
     "animal": "an animal",
@@ -161,106 +159,6 @@ WHO_GOES = (
     "What is it that goes {sound}?",
     "Say what goes {sound}.",
     "Which thing makes {sound}?",
-)
-MORE = (
-    "I have {a} and draw {b} more. How many {xs} are there?",
-    "There are {a}. Then {b} more come. How many {xs} are there now?",
-    "You see {a} and then {b} more. How many {xs} is that?",
-    "Draw {a} and add {b}. How many {xs} are there?",
-    "If there are {a} and {b} more arrive, how many {xs} are there?",
-    "{a} and {b} more: how many {xs} is that?",
-    "There are {a} and {b} more come. How many {xs} are there?",
-    "I see {a}, and then I see {b} more. How many {xs} do I see?",
-    "If I have {a} and get {b} more, how many {xs} do I have?",
-    "First {a}, then {b} more. How many {xs} is that?",
-    "With {a} and {b} more, how many {xs} are there?",
-    "Take {a} and add {b} more. How many {xs} are there now?",
-    "We have {a}. We get {b} more. How many {xs} do we have?",
-    "How many {xs} are {a} and {b} more?",
-    "When there are {a} and {b} come, how many {xs} are there?",
-    "Take {a} and add {b}. How many {xs} are there?",
-    "We see {a}, and then {b} come. How many {xs} are there?",
-    "When {b} join {a}, how many {xs} are there?",
-    "We see {a}. If {b} more come, how many {xs} is that?",
-)
-FEWER = (
-    "I have {a} and {b} go away. How many {xs} are left?",
-    "There are {a}. {b} leave. How many {xs} are left?",
-    "From {a} we take {b} away. How many {xs} are left?",
-    "You see {a} and {b} vanish. How many {xs} are left?",
-    "If there are {a} and {b} go, how many {xs} are left?",
-    "{a} minus {b}: how many {xs} is that?",
-    "There are {a} and {b} go away. How many {xs} are left?",
-    "If I have {a} and lose {b}, how many {xs} do I have?",
-    "We have {a}. {b} go. How many {xs} are there now?",
-    "First {a}, then {b} leave. How many {xs} are left?",
-    "When there are {a} and {b} vanish, how many {xs} are left?",
-    "I see {a}, then {b} go. How many {xs} do I see?",
-    "Take {b} from {a}. How many {xs} are left?",
-    "How many {xs} are left if {b} of {a} go?",
-    "With {a}, if {b} leave, how many {xs} are left?",
-)
-PLUS = Family(
-    "What is {a} plus {b}?",
-    "How much is {a} plus {b}?",
-    "{a} plus {b}?",
-    "Add {a} and {b}.",
-    "What is {a} and {b}?",
-    "Tell me what {a} plus {b} is.",
-    "How much is {a} and {b}?",
-    "{a} and {b}: how much is that?",
-    "Can you add {a} and {b}?",
-    "What do {a} and {b} make?",
-    "{a} and {b} is what?",
-    "Say how much {a} plus {b} is.",
-    "If you add {a} and {b}, what is it?",
-    more=(
-        "How much do {a} and {b} make?",
-        "What is the sum of {a} and {b}?",
-        "{a} and {b} make what?",
-        "Add {b} to {a}.",
-        "What do you get if you add {a} and {b}?",
-        "Tell me the sum of {a} and {b}.",
-    ),
-)
-MINUS = Family(
-    "What is {a} minus {b}?",
-    "How much is {a} minus {b}?",
-    "{a} minus {b}?",
-    "Take {b} from {a}.",
-    "What is {a} less {b}?",
-    "Tell me what {a} minus {b} is.",
-    "{a} less {b}: how much is that?",
-    "How much is {a} less {b}?",
-    "Can you take {b} from {a}?",
-    "{a} minus {b} is what?",
-    "Say how much {a} minus {b} is.",
-    "What is left when you take {b} from {a}?",
-    "If you take {b} from {a}, what is it?",
-    more=(
-        "What do you get if you take {b} from {a}?",
-        "How much is left of {a} without {b}?",
-        "Tell me what {a} less {b} is.",
-        "What is {a} without {b}?",
-        "Say what {a} minus {b} is.",
-    ),
-)
-COUNT_TO = (
-    "Count to {n}.",
-    "Can you count to {n}?",
-    "Please count to {n}.",
-    "Count from one to {n}.",
-    "Count up to {n}.",
-    "Could you count to {n}?",
-    "Let me hear you count to {n}.",
-    "Would you count to {n}?",
-    "Count for me to {n}.",
-    "Count all numbers up to {n}.",
-    "I want you to count to {n}.",
-    "Start at one and count to {n}.",
-    "Say the numbers from one to {n}.",
-    "Can you count up to {n}?",
-    "Tell me the numbers up to {n}.",
 )
 BACKDROPS_KNOWN = (
     "Which backdrops do you know?",
@@ -432,38 +330,24 @@ _ABLE = "I can draw animals, food, plants, vehicles, instruments and many other 
 _SOUNDS = [item.sound for item in THINGS]
 
 
-def _said(ask: str, *ways: str) -> Answered:
-    return sentence(ask, end=""), [sentence(way) for way in ways]
-
-
-def number_pairs(split: str) -> list[tuple[int, int]]:
-    """Pairs of numbers whose sum is at most ten; the rule of five keeps a fifth of them from training."""
-    pairs = [(x, y) for x in range(1, 10) for y in range(1, 11 - x)]
-    return [(x, y) for x, y in pairs if ((x + 2 * y) % 5 == 0) == (split == "heldout")]
-
-
-def _number(n: int, stream: random.Random) -> str:
-    return str(n) if stream.random() < 0.3 else NUMBERS[n]
-
-
 def _abilities(stream: random.Random, split: str) -> Answered:
-    return _said(pick(ABILITIES, stream, split), _ABLE)
+    return answered(pick(ABILITIES, stream, split), _ABLE)
 
 
 def _name_some(stream: random.Random, split: str) -> Answered:
     category = stream.choice(list(KINDS))
     names = [item.name for item in THINGS if item.category == category][:4]
     ask = pick(NAME_SOME, stream, split).format(kinds=KINDS_PLURAL[category])
-    return _said(ask, f"I can draw {listed([a(name) for name in names])}, for example")
+    return answered(ask, f"I can draw {listed([a(name) for name in names])}, for example")
 
 
 def _can_draw(stream: random.Random, split: str) -> Answered:
     if stream.random() < 0.5:
         name = unknown_name(stream, split)
-        return _said(pick(CAN_DRAW, stream, split).format(x=a(name)), decline(name)[:-1])
+        return answered(pick(CAN_DRAW, stream, split).format(x=a(name)), decline(name)[:-1])
     item = stream.choice(THINGS)
     ask = pick(CAN_DRAW, stream, split).format(x=a(called(item, stream)))
-    return _said(ask, f"Yes, I can draw {a(item.name)}", "Yes")
+    return answered(ask, f"Yes, I can draw {a(item.name)}", "Yes")
 
 
 def _is_a(stream: random.Random, split: str) -> Answered:
@@ -473,7 +357,7 @@ def _is_a(stream: random.Random, split: str) -> Answered:
     item = stream.choice(members if right else [item for item in THINGS if item not in members])
     ask = pick(IS_A, stream, split).format(x=a(called(item, stream)), kind=KINDS[category])
     said, short = (f"yes, {a(item.name)} is", "yes") if right else (f"no, {a(item.name)} is not", "no")
-    return _said(ask, f"{said} {KINDS[category]}", short)
+    return answered(ask, f"{said} {KINDS[category]}", short)
 
 
 def _what_is(stream: random.Random, split: str) -> Answered:
@@ -482,8 +366,8 @@ def _what_is(stream: random.Random, split: str) -> Answered:
     ask = pick(WHAT_IS, stream, split)
     if item.synonyms and stream.random() < 0.4:
         name = stream.choice(item.synonyms)
-        return _said(ask.format(x=a(name)), f"{a(name)} is {a(item.name)}")
-    return _said(ask.format(x=a(item.name)), f"{a(item.name)} {verb} {KINDS[item.category]}", KINDS[item.category])
+        return answered(ask.format(x=a(name)), f"{a(name)} is {a(item.name)}")
+    return answered(ask.format(x=a(item.name)), f"{a(item.name)} {verb} {KINDS[item.category]}", KINDS[item.category])
 
 
 def _sound(stream: random.Random, split: str) -> Answered:
@@ -492,49 +376,22 @@ def _sound(stream: random.Random, split: str) -> Answered:
     item = stream.choice([item for item in THINGS if item.sound] if voiced else silent)
     ask = pick(SOUND, stream, split).format(x=a(called(item, stream)))
     if item.sound:
-        return _said(ask, f"{a(item.name)} goes {item.sound}", item.sound)
-    return _said(ask, f"I know no sound of {a(item.name)}")
+        return answered(ask, f"{a(item.name)} goes {item.sound}", item.sound)
+    return answered(ask, f"I know no sound of {a(item.name)}")
 
 
 def _who_goes(stream: random.Random, split: str) -> Answered:
     item = stream.choice([item for item in THINGS if item.sound and _SOUNDS.count(item.sound) == 1])
     ask = pick(WHO_GOES, stream, split).format(sound=item.sound)
-    return _said(ask, f"{a(item.name)} goes {item.sound}", a(item.name))
-
-
-def _things_sum(stream: random.Random, split: str) -> Answered:
-    x, y = stream.choice(number_pairs(split))
-    item = stream.choice(THINGS)
-    more = stream.random() < 0.6
-    start, total = (x, x + y) if more else (x + y, x)
-    first = f"{_number(start, stream)} {called(item, stream, plural=start > 1)}"
-    ask = pick(MORE if more else FEWER, stream, split)
-    ask = ask.replace("There are", "There is") if start == 1 else ask
-    ask = sentence(ask.format(a=first, b=_number(y, stream), xs=called(item, stream, plural=True)), end="")
-    verb, name = ("is", item.name) if total == 1 else ("are", item.plural)
-    return ask, [f"There {verb} {NUMBERS[total]} {name}.", f"{NUMBERS[total]} {name}", NUMBERS[total], str(total)]
-
-
-def _sum(stream: random.Random, split: str) -> Answered:
-    x, y = stream.choice(number_pairs(split))
-    more = stream.random() < 0.6
-    start, total, word = (x, x + y, "plus") if more else (x + y, x, "minus")
-    ask = pick(PLUS if more else MINUS, stream, split).format(a=_number(start, stream), b=_number(y, stream))
-    full = f"{NUMBERS[start]} {word} {NUMBERS[y]} is {NUMBERS[total]}"
-    return _said(ask, full, NUMBERS[total], str(total))
-
-
-def _count_to(stream: random.Random, split: str) -> Answered:
-    n = stream.randint(2, 10)
-    return _said(pick(COUNT_TO, stream, split).format(n=_number(n, stream)), listed(NUMBERS[1 : n + 1]))
+    return answered(ask, f"{a(item.name)} goes {item.sound}", a(item.name))
 
 
 def _backdrops(stream: random.Random, split: str) -> Answered:
-    return _said(pick(BACKDROPS_KNOWN, stream, split), listed(BACKDROPS))
+    return answered(pick(BACKDROPS_KNOWN, stream, split), listed(BACKDROPS))
 
 
 def _sizes(stream: random.Random, split: str) -> Answered:
-    return _said(pick(SIZES_KNOWN, stream, split), listed(list(SIZES)))
+    return answered(pick(SIZES_KNOWN, stream, split), listed(list(SIZES)))
 
 
 def _another_word(stream: random.Random, split: str) -> Answered:
@@ -542,23 +399,23 @@ def _another_word(stream: random.Random, split: str) -> Answered:
     ask = pick(ANOTHER_WORD, stream, split)
     if stream.random() < 0.3:
         name = stream.choice(item.synonyms)
-        return _said(ask.format(x=name), f"another word for {name} is {item.name}", item.name)
+        return answered(ask.format(x=name), f"another word for {name} is {item.name}", item.name)
     ways = [f"another word for {item.name} is {name}" for name in item.synonyms]
-    return _said(ask.format(x=item.name), *ways, *item.synonyms)
+    return answered(ask.format(x=item.name), *ways, *item.synonyms)
 
 
 def _plural(stream: random.Random, split: str) -> Answered:
     item = stream.choice(THINGS)
     if item.synonyms and stream.random() < 0.2:
         name = stream.choice(item.synonyms)
-        return _said(pick(PLURAL, stream, split).format(x=name), plural_of(name))
-    return _said(pick(PLURAL, stream, split).format(x=item.name), item.plural)
+        return answered(pick(PLURAL, stream, split).format(x=name), plural_of(name))
+    return answered(pick(PLURAL, stream, split).format(x=item.name), item.plural)
 
 
 def _manners(stream: random.Random, split: str) -> Answered:
     kind = stream.randrange(3)
     if kind == 0:
-        return _said(pick(WHO_ARE_YOU, stream, split), "I am AnyGen. I look at pictures, draw and tell stories")
+        return answered(pick(WHO_ARE_YOU, stream, split), "I am AnyGen. I look at pictures, draw and tell stories")
     if kind == 1:
         return pick(HELLO, stream, split), ["Hello! What shall I draw?"]
     return pick(THANKS, stream, split), ["You are welcome."]
@@ -572,9 +429,9 @@ FIELDS: dict[str, Callable[[random.Random, str], Answered]] = {
     "what is": _what_is,
     "sound": _sound,
     "who goes": _who_goes,
-    "sum of things": _things_sum,
-    "sum": _sum,
-    "count to": _count_to,
+    "sum of things": things_sum,
+    "sum": plain_sum,
+    "count to": count_to,
     "backdrops": _backdrops,
     "sizes": _sizes,
     "another word": _another_word,
