@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +18,12 @@ from anygen.playground.arrange import settle
 from anygen.playground.caption import caption
 from anygen.playground.dialogue import sample_chat
 from anygen.playground.edit import sample_edit
+from anygen.playground.film import Film
+from anygen.playground.film import settle as settle_film
+from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.scene import sample_scene
 from anygen.playground.squares import placed_caption
+from anygen.playground.storyboard import storyboard
 from anygen.projectors import QueryConfig, QueryTransformer
 from anygen.testing import tiny_model
 from anygen.training.alignment import AlignmentStage
@@ -92,6 +97,20 @@ def test_sights_must_be_the_encoders(tmp_path: Path) -> None:
     width = projector.config.sight_width
     with pytest.raises(ModelError, match=rf"output projector image sees features of \[3, {width}\], but the encoder"):
         again._check()
+
+
+def test_a_film_that_begins_with_a_picture_is_told_where_that_shows_its_thing() -> None:
+    stream, told_apart = random.Random(3), SimpleNamespace(moments=16)
+
+    def apart(film: Film) -> bool:
+        return storyboard(settle_film(film)) != storyboard(film)
+
+    scene, film, _ = next(one for one in (sample_animated(stream) for _ in range(99)) if apart(one[1]))
+    part = {"type": "video", "film": film}
+    assert told_to(told_apart, part | {"source": scene}) == storyboard(film)
+    assert told_to(told_apart, part) == storyboard(settle_film(film)) != storyboard(film)
+    made = sample_chat(stream, "animate").messages[-1]["content"][-1]
+    assert caption(made["source"]) and made["film"].backdrop == made["source"].backdrop
 
 
 def test_what_is_edited_is_told_square_by_square() -> None:

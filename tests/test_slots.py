@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,6 +33,7 @@ from anygen.training.image_encoder import ImageEncoderStage
 from anygen.training.llm import answer_weights
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
+from anygen.training.states import States, StatesStage
 from anygen.training.telling import Telling
 from anygen.training.tokenizer import train_tokenizer
 
@@ -252,6 +254,27 @@ def test_in_spoken_batches_the_llm_is_given_the_slots_themselves(tmp_path: Path)
     losses = stage(spoken, torch.Generator())
     assert set(losses) == {"text"} and torch.allclose(losses["text"], wanted["text"])
     assert "condition_image" in stage(seen, torch.Generator())
+
+
+def test_stage_two_may_be_given_slots(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096))
+    old = model.input_projectors["image"].config
+    ends = {"tokens_in": old.tokens_in, "width_in": old.width_in, "width_out": old.width_out}
+    config = ResamplerConfig(**ends, queries=16, width=16, heads=2, slots=True)
+    model.input_projectors["image"] = ResamplerProjector(config)
+    rows: list[Any] = []
+    in_words: list[States] = []
+    embed = model.embed
+    model.embed = lambda ids, media=None: rows.append(media) or embed(ids, media)  # type: ignore
+    model.project = lambda *_: pytest.fail("nobody looks")  # type: ignore[method-assign]
+    for spoken in (True, False):
+        stage = StatesStage("stage2", model, {"edit": 1}, pool=8, length=600, spoken=spoken)
+        in_words.append(stage.states("train", 8)["image"])
+    given, nothing = next(media for media in rows if media)["image"], rows[-1]
+    table = model.llm.get_input_embeddings().weight
+    assert torch.isclose(given[0, 0], table).all(1).any() and given.shape[1] == 16 and not nothing
+    assert in_words[0].captions[:8] == in_words[1].captions[:8]
+    assert not torch.equal(in_words[0].hidden[:8], in_words[1].hidden[:8])
 
 
 @pytest.mark.parametrize(("settings", "said"), [({"rank": -1}, "rank"), ({"spoken": 1.5}, "spoken")])

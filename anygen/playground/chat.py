@@ -44,8 +44,10 @@ def audio_part(clip: Clip) -> Part:
     return {"type": "audio", "clip": clip}
 
 
-def video_part(film: Film) -> Part:
-    return {"type": "video", "film": film}
+def video_part(film: Film, source: Scene | None = None) -> Part:
+    """A film; one that the assistant lets begin with a picture knows that as its `source`."""
+    part: Part = {"type": "video", "film": film}
+    return part if source is None else part | {"source": source}
 
 
 def user(*parts: str | Medium) -> Message:

@@ -5,7 +5,7 @@ import random
 from anygen.playground import sound_question
 from anygen.playground.arrange import settle
 from anygen.playground.caption import casual
-from anygen.playground.chat import Chat, Message, asked, assistant, drawn, user
+from anygen.playground.chat import Chat, Message, asked, assistant, drawn, text_part, user, video_part
 from anygen.playground.clip import Clip, Player
 from anygen.playground.clip import is_heldout as is_clip_heldout
 from anygen.playground.film import Director, Film, is_heldout, sample_film, scene_at, soundtrack, upright
@@ -14,8 +14,8 @@ from anygen.playground.film_edit import edit_film, sample_film_edit
 from anygen.playground.film_question import describe_film, film_question, film_to_ask, is_seen
 from anygen.playground.hearing import sound_caption
 from anygen.playground.motion import FRAMES, MOTIONS, REPEATED
+from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.scene import is_heldout as is_scene_heldout
-from anygen.playground.scene import sample_scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, thing
 from anygen.playground.unknown import decline, unknown_name
@@ -205,7 +205,11 @@ HEARD_AND_SEEN = Family(
 
 def filmed(film: Film, clip: Clip | None = None) -> Message:
     """The assistant's turn that makes a film: what it makes in canonical words, the film, and its sound if any."""
-    return assistant(f"Here it is: {film_caption(film)}.", *_with(film, clip))
+    return assistant(_here(film), *_with(film, clip))
+
+
+def _here(film: Film) -> str:
+    return f"Here it is: {film_caption(film)}."
 
 
 def _changed(film: Film) -> Message:
@@ -252,8 +256,8 @@ def finding(stream: random.Random, split: str) -> Chat:
     return Chat(messages=(asked(film, ask, stream), assistant(answer)), task="film_pope", facts=facts)
 
 
-def animating(stream: random.Random, split: str) -> Chat:
-    """A picture of one thing that is to move; the film begins with the picture. It spins where nothing else is said."""
+def sample_animated(stream: random.Random, split: str = "train") -> tuple[Scene, Film, bool]:
+    """A picture of one thing, a film that begins with it, and whether nothing need be said of how the thing moves."""
     while True:
         scene = sample_scene(stream, "one", "train" if split == "train" else stream.choice(("train", "heldout")))
         if stream.random() < 0.5:
@@ -262,13 +266,19 @@ def animating(stream: random.Random, split: str) -> Chat:
         motion = ANYHOW if anyhow else stream.choice(MOTIONS)
         film = Director(stream, variant=scene.variant).animate(scene, motion)
         if film and is_heldout(film) == (split == "heldout"):
-            break
-    words = MOTION_WORDS[motion]
+            return scene, film, anyhow
+
+
+def animating(stream: random.Random, split: str) -> Chat:
+    """A picture of one thing that is to move; the film begins with the picture. It spins where nothing else is said."""
+    scene, film, anyhow = sample_animated(stream, split)
+    words = MOTION_WORDS[film.movers[0].motion]
     do = words[0] if stream.random() < 0.5 else stream.choice(words)
     x = called(thing(film.things[0]), stream)
     ask = pick(ANIMATE_ANYHOW if anyhow else ANIMATE, stream, split).format(do=do, does=does(do), x=x)
+    made: Message = {"role": "assistant", "content": [text_part(_here(film)), video_part(film, scene)]}
     facts = {"scene": scene, "target": film}
-    return Chat(messages=(asked(scene, ask, stream), filmed(film)), task="animate", facts=facts)
+    return Chat(messages=(asked(scene, ask, stream), made), task="animate", facts=facts)
 
 
 def freezing(stream: random.Random, split: str) -> Chat:

@@ -218,8 +218,8 @@ class AlignmentStage(nn.Module):
         for modality, sense in self.senses.items():
             shown = [part for part in inputs if part["type"] == modality]
             if shown and spoken and sense.slotted and tells_slots(self.model.input_projectors, modality):
-                said = spoken.slots(list(map(sense.slots, shown)), self.model.input_projectors[modality].tokens)
-                batch[f"spoken_{modality}"] = said.where(said != IGNORE, spoken.rest)
+                tokens = self.model.input_projectors[modality].tokens
+                batch[f"spoken_{modality}"] = spoken.spoken(list(map(sense.slots, shown)), tokens)
             elif shown:
                 batch |= {f"{modality}/shown/{key}": value for key, value in sense.shown(shown).items()}
             made = [part for part in outputs if part["type"] == modality]

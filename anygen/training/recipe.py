@@ -76,7 +76,7 @@ class Recipe:
     onward: tuple[str, ...] = ()  # steps in which parts that `start` has learn on: its generators', its new senses'
     blend: float = 1.0  # share of what was learnt in the finished model; the rest is what `start` was
     slots: bool = False  # stage 1's projectors tell every word at a place of its own, not captions; then they rest
-    spoken: float = 0.0  # share of stage 3's batches in which slots are given as the words that they are, not seen
+    spoken: float = 0.0  # share of stage 3's batches that learn language alone, of media told in slots
     resting: tuple[str, ...] = ()  # other media whose input projectors stay as they are in stage 3
     sighted: tuple[str, ...] = ()  # media whose output projectors see the one that is edited; "image" is all there is
     only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached

@@ -311,7 +311,8 @@ class Run(Assembly):
             from anygen.training.states import StatesStage
 
             r = self.recipe
-            stage = StatesStage("stage2", self.model("stage1"), STAGE_2, pool=2 * r.pool, only=r.only)
+            model = self.model("stage1")
+            stage = StatesStage("stage2", model, STAGE_2, pool=2 * r.pool, only=r.only, spoken=r.spoken > 0)
             return self._fit_model(folder, "stage2", stage)
         return self._align(
             folder,

@@ -30,11 +30,12 @@ def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scen
 def told_to(generator: Any, part: dict[str, Any], *, seen: bool = False) -> str:
     """What a generator is told of a part of the playground: its caption; of a film where it takes them a storyboard.
 
-    Of a picture that is made from one that is `seen` it is told where all stands: what is kept where it was, and what
-    has nothing to do with it where one would put it first.
+    A film stands where one would put it first, but for one that begins with a picture: that shows where. Of a picture
+    that is made from one that is `seen` it is told where all stands: what is kept where it was, and what has nothing to
+    do with it where one would put it first.
     """
     if "film" in part and generator.moments > 1:
-        return storyboard(settle_film(part["film"]))
+        return storyboard(part["film"] if "source" in part else settle_film(part["film"]))
     if seen:
         return placed_caption(part["scene"] if "source" in part else settle(part["scene"]), caption_of(part))
     return caption_of(part)

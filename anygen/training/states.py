@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import in_words, sample_chat
+from anygen.projectors import tells_slots
 from anygen.template import Rendered
 from anygen.training.alignment import mixture_for, padding_weights
 from anygen.training.features import chosen
@@ -17,6 +18,7 @@ from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES
 from anygen.training.sighting import sources, told_to
+from anygen.training.telling import Telling
 
 ASKED = 4
 """Moments of a condition that has several which a batch is asked for."""
@@ -46,6 +48,7 @@ class StatesStage(nn.Module):
 
     Nothing before the projectors changes, so the language model and the text encoders run once over the pool and never
     again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them. With
+    `spoken` media that a projector tells in slots are given in these, which a language model reads after stage 3. With
     `only` the projectors of these media alone learn, from the tasks in whose answers they are. A sighted projector's
     media are given as they are, and it sees those that are edited.
     """
@@ -61,6 +64,7 @@ class StatesStage(nn.Module):
         pool: int,
         length: int = 192,
         only: Sequence[str] = (),
+        spoken: bool = False,
     ) -> None:
         super().__init__()
         self.name, self.model, self.pool_size, self.length = name, model, pool, length
@@ -70,7 +74,10 @@ class StatesStage(nn.Module):
             self.mixture = {task: weight for task, weight in self.mixture.items() if self._answers(task)}
         self.pool: dict[str, States] = {}
         self.sighted = [modality for modality in self.media if model.output_projectors[modality].sighted]
-        self.senses = {modality: SENSES[modality](model, False) for modality in self.sighted}
+        slotted = [m for m in model.reads if SENSES[m].slotted and tells_slots(model.input_projectors, m)]
+        self.spoken = [m for m in slotted if spoken and m not in self.sighted]
+        self.senses = {modality: SENSES[modality](model, False) for modality in (*self.sighted, *self.spoken)}
+        self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)
         model.requires_grad_(False)
         for modality in self.media:
             model.output_projectors[modality].requires_grad_(True)
@@ -127,11 +134,14 @@ class StatesStage(nn.Module):
             chats: list[Rendered] = []
             while sum(len(chat.ids) for chat in chats) < 16 * self.length:
                 task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
-                chats.append(self.model.render(in_words(sample_chat(stream, task, split), self.sighted).messages))
+                chat = in_words(sample_chat(stream, task, split), [*self.sighted, *self.spoken])
+                chats.append(self.model.render(chat.messages))
             batch, given, made = pack(chats, 16, self.length, vocabulary.pad)
             ids = batch["ids"].to(device)
             shown = {m: [part for part in given if part["type"] == m] for m in self.sighted}
             media = {m: self.model.project(m, self._features(m, parts)) for m, parts in shown.items() if parts}
+            said = {m: [part for part in given if part["type"] == m] for m in self.spoken}
+            media |= {m: self._spoken(m, parts) for m, parts in said.items() if parts}
             embedded = self.model.embed(ids, media)
             out = self.model.llm(inputs_embeds=embedded, use_cache=False, output_hidden_states=True, logits_to_keep=1)
             for modality in self.media:
@@ -139,6 +149,11 @@ class StatesStage(nn.Module):
                     hidden = self.model.span_states(modality, ids, out.hidden_states[-1])
                     found[modality].append(self._states(modality, hidden, parts, stream))
         return {modality: _together(parts) for modality, parts in found.items() if parts}
+
+    def _spoken(self, modality: str, parts: list[dict[str, Any]]) -> Tensor:
+        """The words that media are to be told in, as embeddings [n, tokens, width]."""
+        rows = list(map(self.senses[modality].slots, parts))
+        return self.telling.table[self.telling.spoken(rows, self.model.input_projectors[modality].tokens)]
 
     def _features(self, modality: str, parts: list[dict[str, Any]]) -> Tensor:
         """Encoder features of media of the playground [n, tokens, width]."""

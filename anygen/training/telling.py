@@ -51,6 +51,11 @@ class Telling(nn.Module):
         """Media in slots as what is to be said of them: token ids [media, tokens], IGNORE for what is not asked."""
         return torch.tensor([self._slots(row, tokens) for row in rows])
 
+    def spoken(self, rows: Sequence[Sequence[Slot]], tokens: int) -> Tensor:
+        """Slots as what is given in a medium's place: token ids [media, tokens], a full stop for what is not asked."""
+        ids = self.slots(rows, tokens)
+        return ids.where(ids != IGNORE, self.rest)
+
     def scenes(self, scenes: Sequence[Scene], tokens: int, slots: bool) -> Tensor:
         """What a picture of each of the scenes shows, in slots or else as its caption: token ids [scenes, tokens]."""
         if slots:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from anygen.error import RequestError
 from anygen.generators.video import FilmOptions, VideoGenerator, shared
 from anygen.playground.film import Film, sample_film, settle
+from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
 from anygen.playground.storyboard import storyboard
@@ -107,8 +108,8 @@ class VideoGeneratorStage(nn.Module):
 
     Of each film `seen` frames are shown, one of each of so many equal parts, at `repeats` noise levels; in a share
     `whole` of the batches all are. In a share `given` of the batches the first frame is there without noise, and the
-    others follow from it: so a picture can be animated, wherever it shows its thing, as the storyboard of its caption
-    says. What lies under a thing counts `focus` times as much as the backdrop. In a share `settled` of the films the
+    others follow from it: so a picture can be animated, wherever it shows its thing. What lies under a thing counts
+    `focus` times as much as the backdrop. In a share `settled` of the other films the
     caption alone says where and how all moves (`film.settle`). With the film UNet `begin`, its motion modules learn on.
     """
 
@@ -189,9 +190,8 @@ class VideoGeneratorStage(nn.Module):
         stream = random.Random(f"{seed}|{step}|video generator")
         given, whole = stream.random() < self.given, stream.random() < self.whole
         count = max(1, size // self.repeats)
-        films = [sample_film(stream) if given else self.film(stream) for _ in range(count)]
-        # a picture shows where its thing is; of where it goes from there its caption's storyboard says the kind
-        texts = [storyboard(settle(film) if given else film) for film in films]
+        films = [sample_animated(stream)[1] if given else self.film(stream) for _ in range(count)]
+        texts = [storyboard(film) for film in films]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
