@@ -273,8 +273,8 @@ def test_stage_two_may_be_given_slots(tmp_path: Path) -> None:
     given, nothing = next(media for media in rows if media)["image"], rows[-1]
     table = model.llm.get_input_embeddings().weight
     assert torch.isclose(given[0, 0], table).all(1).any() and given.shape[1] == 16 and not nothing
-    assert in_words[0].captions[:8] == in_words[1].captions[:8]
-    assert not torch.equal(in_words[0].hidden[:8], in_words[1].hidden[:8])
+    one, other = ({tuple(row) for row in states.hidden[:, 0].tolist()} for states in in_words)
+    assert set(in_words[0].captions) & set(in_words[1].captions) and not one & other
 
 
 @pytest.mark.parametrize(("settings", "said"), [({"rank": -1}, "rank"), ({"spoken": 1.5}, "spoken")])

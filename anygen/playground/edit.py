@@ -331,7 +331,8 @@ def edit(
 
     Where the picture is not `seen` but known from its caption only, what the caption leaves open is settled by it.
     """
-    kind = stream.choice(EDITS_FOR[scene.kind])
+    kinds = EDITS_FOR[scene.kind]
+    kind = stream.choice((*kinds, "remove") if split == "train" and "remove" in kinds else kinds)
     edited = EDITS[kind](scene, stream, split)
     if edited is None:
         return None
@@ -354,11 +355,18 @@ def _settled(source: Scene, target: Scene, stream: random.Random) -> Scene:
     return replace(settled, variant=target.variant)
 
 
+_SOURCES = {
+    "train": ("one", "one", "count", "pair", "pair", "pair", "three", "three"),
+    "heldout": ("one", "one", "one", "count", "pair", "three"),
+}
+"""Kinds of scenes that are edited: what takes longer to learn is trained more than asked for."""
+
+
 def sample_edit(stream: random.Random, split: str = "train") -> tuple[str, Scene, str, Scene]:
     """A kind of edit, a scene, an instruction and the edited scene; for "heldout" the edited scene is held out."""
     while True:
         source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
-        kind = stream.choice(("one", "one", "one", "count", "pair", "three"))
+        kind = stream.choice(_SOURCES[split])
         source = upright(sample_scene(stream, kind, source_split))
         edited = edit(source, stream, split)
         if edited:

@@ -326,11 +326,18 @@ def edit_film(film: Film, stream: random.Random, split: str = "train") -> tuple[
     return kind, *edited
 
 
+_SOURCES = {
+    "train": ("one", "one", "beside", "together", "then", "then"),
+    "heldout": ("one", "one", "one", "beside", "together", "then"),
+}
+"""Kinds of films that are edited: what takes longer to learn is trained more than asked for."""
+
+
 def sample_film_edit(stream: random.Random, split: str = "train") -> tuple[str, Film, str, Film]:
     """A kind of edit, a film, an instruction and the edited film; for "heldout" the edited film is held out."""
     while True:
         source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
-        kind = stream.choice(("one", "one", "one", "beside", "together", "then"))
+        kind = stream.choice(_SOURCES[split])
         source = upright(sample_film(stream, kind, source_split))
         edited = edit_film(source, stream, split)
         if edited:

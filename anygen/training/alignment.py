@@ -75,6 +75,11 @@ STAGE_3 = {
 }
 
 
+SPOKEN = {"pope": 2.5, "sound_pope": 2.0, "film_pope": 2.0, "vqa": 1.5, "film_vqa": 1.3, "world": 1.3, "edit": 2.0}
+SPOKEN |= {"repeat": 1.5, "refilm": 2.0, "frame": 2.0, "score": 2.0, "attend": 1.5}
+"""How much more of these tasks batches have that learn language alone: those that compare, and change what is given."""
+
+
 def mixture_for(mixture: Mapping[str, float], media: Collection[str]) -> dict[str, float]:
     """The tasks of a mixture that a model of these media can learn."""
     return {task: weight for task, weight in mixture.items() if task in tasks(media)}
@@ -196,9 +201,11 @@ class AlignmentStage(nn.Module):
         self.model.encoders.eval()
         return self
 
-    def chat(self, stream: random.Random, split: str = "train") -> Chat:
-        """A chat of the mixture; a share of `words` of those with pictures tells them in words."""
-        task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
+    def chat(self, stream: random.Random, split: str = "train", spoken: bool = False) -> Chat:
+        """A chat of the mixture, or of that for `spoken` batches; a share of `words` of those with pictures tells them
+        in words."""
+        weights = [weight * (SPOKEN.get(task, 1.0) if spoken else 1.0) for task, weight in self.mixture.items()]
+        task = stream.choices(list(self.mixture), weights)[0]
         chat = sample_chat(stream, task, split)
         if split == "train":
             chat = slipped(chat, stream, self.slips)
@@ -208,13 +215,13 @@ class AlignmentStage(nn.Module):
         if self.data is not None:
             return self.data.prepare(step, size, seed)
         stream = random.Random(f"{seed}|{step}|{self.name}")
+        spoken = self.speech if self.spoken and stream.random() < self.spoken else None
         chats: list[Rendered] = []
         total = 0
         while total < 1.05 * size * self.length:
-            chats.append(self.model.render(self.chat(stream).messages))
+            chats.append(self.model.render(self.chat(stream, spoken=spoken is not None).messages))
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack(chats, size, self.length, self.model.vocabulary.pad)
-        spoken = self.speech if stream.random() < self.spoken else None
         for modality, sense in self.senses.items():
             shown = [part for part in inputs if part["type"] == modality]
             if shown and spoken and sense.slotted and tells_slots(self.model.input_projectors, modality):
