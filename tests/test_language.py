@@ -223,6 +223,7 @@ def test_what_one_family_holds_out_no_other_trains() -> None:
 def test_held_out_sums_and_names() -> None:
     assert not set(sums.number_pairs("train")) & set(sums.number_pairs("heldout"))
     assert len(sums.number_pairs("train") + sums.number_pairs("heldout")) == 45
+    assert not set(sums.number_pairs("train", 20)) & set(sums.number_pairs("heldout"))
     for names in (unknown.UNKNOWN, unknown.PLACES_UNKNOWN):
         assert len(set(names)) == len(names)
         assert not set(unknown.thirds(names, "train")) & set(unknown.thirds(names, "heldout"))
@@ -417,3 +418,15 @@ def test_of_a_picture_one_caption_is_told() -> None:
 
 def last_user_words(chat: Chat) -> str:
     return next(text for text in user_texts(chat) if text.startswith("["))
+
+
+def test_stories_mostly_begin_where_their_hero_lives_and_say_no_page_twice() -> None:
+    stream = random.Random(0)
+    told = [(hero, pages) for _, hero, pages in (tale.sample_story(stream) for _ in range(400))]
+    at_home = sum(pages[0][1].backdrop == tale.home_of(hero) for hero, pages in told)
+    assert 240 < at_home < 400
+    assert tale.home_of("shark") == "sea" and tale.home_of("cake") == "room" and tale.home_of("cow") == "meadow"
+    assert set(tale._HOME_OF) <= {thing.name for thing in THINGS}
+    for _, pages in told:
+        texts = [text for text, _ in pages]
+        assert len(set(texts)) == len(texts)

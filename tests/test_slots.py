@@ -54,7 +54,7 @@ def said(slots: list[Slot]) -> str:
 
 def test_media_of_a_kind_have_the_same_number_of_slots() -> None:
     stream = random.Random(0)
-    for kind, count in (("one", 11), ("count", 11), ("pair", 15), ("three", 11)):
+    for kind, count in (("one", 11), ("count", 11), ("pair", 15), ("three", 14)):
         assert {sum(slot.tokens for slot in scene_slots(sample_scene(stream, kind))) for _ in range(100)} == {count}
     assert len({sum(slot.tokens for slot in film_slots(sample_film(stream))) for _ in range(300)}) == 1
     assert len({sum(slot.tokens for slot in clip_slots(sample_clip(stream))) for _ in range(300)}) == 1
@@ -67,6 +67,15 @@ def test_of_two_things_the_left_one_is_first_whoever_is_said_first() -> None:
         == said(scene_slots(pair("cat", "right of", "dog")))
         == expected
     )
+
+
+def test_of_three_things_it_is_told_how_they_stand_to_one_another() -> None:
+    points = (("dog", 0.2, 0.3), ("cat", 0.5, 0.7), ("pig", 0.8, 0.3))
+    things = tuple(Placed(thing=name, size="medium", x=x, y=y) for name, x, y in points)
+    scene = Scene(kind="three", things=things, backdrop="sea")
+    assert said(scene_slots(scene)) == "a dog dog and cat cat pig pig sea sea sea . . left"
+    lower = replace(things[2], x=0.55, y=0.1)
+    assert said(scene_slots(replace(scene, things=(*things[:2], lower)))).endswith("sea . below left")
 
 
 def test_which_is_in_front_is_told_from_the_left_one() -> None:

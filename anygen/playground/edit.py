@@ -32,7 +32,7 @@ from anygen.playground.word import (
 
 Edited = tuple[str, Scene]
 
-BACKDROP = (
+BACKDROP = Family(
     "Put it {where}.",
     "Now {where}.",
     "Make it {where}.",
@@ -53,8 +53,22 @@ BACKDROP = (
     "Draw the same {where}.",
     "Let us see it {where}.",
     "It should be {where}.",
+    more=(
+        "Now show it {where}.",
+        "Please put it {where}.",
+        "Have it {where}.",
+        "Draw it {where} instead.",
+        "The same picture, but {where}.",
+        "I would like it {where}.",
+        "Let the scene be {where}.",
+        "Can we have it {where}?",
+        "Make the scene {where}.",
+        "Set it {where}.",
+        "Now the same {where}.",
+        "Could it be {where}?",
+    ),
 )
-BACKDROP_NAMED = (
+BACKDROP_NAMED = Family(
     "Make it {name}.",
     "Change the backdrop to {name}.",
     "Change the background to {name}.",
@@ -70,8 +84,20 @@ BACKDROP_NAMED = (
     "The backdrop should be {name}.",
     "Take {name} as the background.",
     "Make the backdrop {name}.",
+    more=(
+        "Now {name}.",
+        "Put {name} behind it.",
+        "Change the scene to {name}.",
+        "Please use {name} as the background.",
+        "Can the backdrop be {name}?",
+        "I would like {name} as the background.",
+        "Replace the background with {name}.",
+        "Show it with {name} as the backdrop.",
+        "Please make {name} the backdrop.",
+        "Let us have {name} as the backdrop.",
+    ),
 )
-REPLACE = (
+REPLACE = Family(
     "Replace the {x} with {y}.",
     "Change the {x} to {y}.",
     "Make the {x} {y}.",
@@ -92,8 +118,22 @@ REPLACE = (
     "Instead of the {x}, draw {y}.",
     "Change the {x} for {y}.",
     "Draw {y} where the {x} is.",
+    more=(
+        "Please replace the {x} with {y}.",
+        "Could you draw {y} instead of the {x}?",
+        "Not the {x}, but {y}.",
+        "Exchange the {x} for {y}.",
+        "I want {y} where the {x} was.",
+        "The {x} should turn into {y}.",
+        "Put {y} there instead of the {x}.",
+        "Let there be {y} instead of the {x}.",
+        "{y} rather than the {x}, please.",
+        "Show {y} in place of the {x}.",
+        "Make {y} of the {x}.",
+        "Could the {x} be {y}?",
+    ),
 )
-MOVE = (
+MOVE = Family(
     "Move the {x} to the {place}.",
     "Put the {x} {at}.",
     "Place the {x} {at}.",
@@ -114,6 +154,20 @@ MOVE = (
     "Show the {x} {at}.",
     "Let us have the {x} {at}.",
     "Change the place of the {x}: {at}.",
+    more=(
+        "Now draw the {x} {at}.",
+        "Please put the {x} {at}.",
+        "The {x} shall be {at}.",
+        "Could you move the {x} to the {place}?",
+        "Have the {x} {at}.",
+        "I would like the {x} {at}.",
+        "Shift the {x} to the {place}.",
+        "Set the {x} {at}.",
+        "Can the {x} be {at}?",
+        "Put it {at}.",
+        "Let it be {at}.",
+        "The same, with the {x} {at}.",
+    ),
 )
 RESIZE = Family(
     "Make the {x} {size}.",
@@ -138,6 +192,14 @@ RESIZE = Family(
         "Now make the {x} {size}.",
         "Can you make it {size}?",
         "Let it be {size}.",
+        "Give the {x} another size: {size}.",
+        "The {x} in {size}, please.",
+        "A {size} one, please.",
+        "I would rather have a {size} {x}.",
+        "The {x} is to be {size}.",
+        "Set its size to {size}.",
+        "Could the {x} be {size}?",
+        "Have the {x} {size}.",
     ),
 )
 ADD = Family(
@@ -190,6 +252,12 @@ REMOVE = Family(
         "Leave out the {x}.",
         "Let the {x} disappear.",
         "Make the {x} go away.",
+        "Without the {x}, please.",
+        "The {x} is too much.",
+        "Could you leave out the {x}?",
+        "There should be no {x}.",
+        "Erase the {x}.",
+        "Show it without the {x}.",
     ),
 )
 COUNT = Family(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from anygen.playground.clip import Clip
 from anygen.playground.film import FRAMES, Film, scene_at
-from anygen.playground.scene import Scene, place_of
+from anygen.playground.scene import Placed, Scene, place_of, relation_of
 from anygen.playground.word import INVERSE, NUMBERS
 
 
@@ -33,7 +33,8 @@ def scene_slots(scene: Scene) -> list[Slot]:
 
     Of two also where each of them is, row and column. In words with one token each: 'a large cat at cat top cat left
     sea sea sea', 'a cat cat above dog dog and and sea sea sea top left middle left', 'two owl owl two owl owl two two
-    sea sea sea', 'a cat cat and dog dog pig pig sea sea sea'.
+    sea sea sea'. Of three what the first is to the second, the second to the third and the first to the third, where
+    that is clear: 'a cat cat and dog dog pig pig sea sea sea above . left'.
     """
     first, ground = scene.things[0], Slot(scene.backdrop, 3)
     if scene.kind == "one":
@@ -45,7 +46,8 @@ def scene_slots(scene: Scene) -> list[Slot]:
         number = Slot(NUMBERS[len(names)])
         return [number, names[0], number, names[0], number, number, ground]
     if scene.kind == "three":
-        return [Slot("a"), names[0], Slot("and"), *names[1:], ground]
+        near = [_stands(scene.things[i], scene.things[j]) for i, j in ((0, 1), (1, 2), (0, 2))]
+        return [Slot("a"), names[0], Slot("and"), *names[1:], ground, *near]
     relation, things = scene.relation or "", scene.things
     if relation == "in front of":
         # which of the two stands left, or upper, is easier to see than which is in front
@@ -58,6 +60,12 @@ def scene_slots(scene: Scene) -> list[Slot]:
         names, relation, things = names[::-1], INVERSE[relation], things[::-1]
     places = [Slot(word) for placed in things for word in _lines(place_of(placed.x, placed.y))]
     return [Slot("a"), names[0], Slot(_RELATIONS[relation]), names[1], Slot("and"), Slot("and"), ground, *places]
+
+
+def _stands(first: Placed, second: Placed) -> Slot:
+    """How the first stands to the second: one word, or none where two would be as true."""
+    relation = relation_of(first, second)
+    return Slot(_RELATIONS.get(relation, relation.split()[0]) if relation else NOTHING)
 
 
 def film_slots(film: Film) -> list[Slot]:
@@ -83,8 +91,7 @@ def _frame_slots(film: Film, frame: int) -> list[Slot]:
     if scene.kind == "one":
         (placed,) = scene.things
         return [Slot(placed.size), *map(Slot, _lines(place_of(placed.x, placed.y)))]
-    word = {"right of": "right", "below": "below"}.get(scene.relation or "") or _RELATIONS[scene.relation or ""]
-    return [Slot(word), Slot(NOTHING), Slot(NOTHING)]
+    return [_stands(*scene.things), Slot(NOTHING), Slot(NOTHING)]
 
 
 def clip_slots(clip: Clip, named: bool = True, asked: bool = True) -> list[Slot]:

@@ -8,16 +8,16 @@ from anygen.playground.arrange import one_thing, two_things
 from anygen.playground.caption import casual
 from anygen.playground.reading import parse_caption
 from anygen.playground.scene import Scene, in_split
-from anygen.playground.things import BACKDROPS, THINGS, Thing
+from anygen.playground.things import BACKDROPS, THINGS, Thing, thing
 from anygen.playground.unknown import unknown_name
-from anygen.playground.word import BACKDROP_WORDS, NUMBERS, a, called, pick, sentence
+from anygen.playground.word import BACKDROP_WORDS, NUMBERS, Family, a, called, pick, sentence
 
 Page = tuple[str, Scene]
 
 PAGES = (2, 3, 4, 5)
 PAGES_UNSAID = 3
 
-REQUESTS = (
+REQUESTS = Family(
     "Tell a story about {idea} in {pages} pages.",
     "Tell me a story about {idea} in {pages} pages.",
     "Write a story about {idea} with {pages} pages.",
@@ -38,8 +38,20 @@ REQUESTS = (
     "Please write a story about {idea} with {pages} pages.",
     "Invent a story of {pages} pages about {idea}.",
     "Tell {pages} pages about {idea}.",
+    more=(
+        "Tell the story of {idea} in {pages} pages.",
+        "Please make up a story of {pages} pages about {idea}.",
+        "A picture story about {idea} in {pages} pages, please.",
+        "Write {pages} pages about {idea}.",
+        "Can you write a {pages} page story about {idea}?",
+        "I want to read {pages} pages about {idea}.",
+        "Show me a story about {idea} in {pages} pages.",
+        "Tell me {pages} pages about {idea}.",
+        "Make a {pages} page story about {idea}.",
+        "In {pages} pages, tell a story about {idea}.",
+    ),
 )
-REQUESTS_UNSAID = (
+REQUESTS_UNSAID = Family(
     "Tell a story about {idea}.",
     "Tell me a story about {idea}.",
     "A story about {idea}, please.",
@@ -55,6 +67,15 @@ REQUESTS_UNSAID = (
     "I would like a story about {idea}.",
     "Could you tell a story about {idea}?",
     "Write me a story about {idea}.",
+    more=(
+        "Tell the story of {idea}.",
+        "Please make up a story about {idea}.",
+        "I want to read a story about {idea}.",
+        "Can you write a story about {idea}?",
+        "Show me a story about {idea}.",
+        "Tell me about {idea} in a story.",
+        "Make a story about {idea}.",
+    ),
 )
 
 # A wish in the user's words, then which things may come up in the story (none: any).
@@ -167,6 +188,19 @@ END: dict[str | None, tuple[str, ...]] = {
         "In the end {hero} kept {other} and was happy {where}. The end.",
     ),
 }
+_HOMES = {
+    "sea": ("whale", "dolphin", "fish", "shark", "octopus", "crab", "ship", "sailboat"),
+    "desert": ("camel", "snake", "lion", "cactus", "palm tree", "dinosaur", "volcano"),
+    "snow": ("penguin", "snowman", "snowflake", "christmas tree"),
+    "forest": ("elephant", "monkey", "parrot", "frog", "fox", "tiger", "bear", "panda", "koala", "mushroom", "tree"),
+    "city": ("car", "taxi", "bus", "fire engine", "ambulance", "truck", "tower", "robot"),
+    "night": ("owl", "ghost", "moon", "star", "candle", "tent"),
+    "space": ("rocket", "flying saucer", "planet"),
+    "sunset": ("flamingo", "sun", "balloon", "airplane", "giraffe"),
+    "room": ("cat", "mouse", "fire", "clown", "baby"),
+}
+_HOME_OF = {name: backdrop for backdrop, names in _HOMES.items() for name in names}
+_AT_HOME = 0.8  # share of the stories that begin where their hero lives
 _LIVING = tuple(item for item in THINGS if item.category in ("animal", "person"))
 
 
@@ -207,6 +241,12 @@ def _wish(hero: str, stream: random.Random, split: str) -> Wish:
     return Wish(words=pick(STRANGE_WISHES, stream, split).format(**slots))
 
 
+def home_of(name: str) -> str:
+    """The backdrop where a thing lives: a fish at sea, a cake in a room, most animals on a meadow."""
+    indoors = ("food", "instrument", "object")
+    return _HOME_OF.get(name) or ("room" if thing(name).category in indoors else "meadow")
+
+
 def _picture(hero: str, relation: str | None, other: str | None, backdrop: str, stream: random.Random) -> Scene:
     if relation and other:
         return two_things(hero, relation, other, backdrop, stream)
@@ -220,7 +260,7 @@ def _companions(hero: str, other: str, relations: Sequence[str], split: str, str
 
 
 def tell(hero: str, pages: int, wish: Wish, stream: random.Random, split: str = "train") -> list[Page] | None:
-    """The pages of a story, the hero on each and the wish on the last or the last but one.
+    """The pages of a story, the hero on each and the wish on the last or the last but one; most begin where it lives.
 
     None where the wish could only be shown by a picture that is held out from training.
     """
@@ -228,8 +268,11 @@ def tell(hero: str, pages: int, wish: Wish, stream: random.Random, split: str = 
     if wish.backdrop and wish.backdrop not in grounds:
         return None
     turn = max(1, pages - 2)
-    ground = stream.choice([name for name in grounds if name != wish.backdrop])
-    told = []
+    free = [name for name in grounds if name != wish.backdrop]
+    ground = stream.choice(free)
+    if (home := home_of(hero)) in free and stream.random() < _AT_HOME:
+        ground = home
+    told, said = [], []
     for number in range(pages):
         last = number == pages - 1
         texts = BEGIN if number == 0 else END if last else MIDDLE
@@ -247,12 +290,14 @@ def tell(hero: str, pages: int, wish: Wish, stream: random.Random, split: str = 
             if not relations and other == wish.thing and number == turn:
                 return None
             relation = stream.choice(relations) if relations else None
-        told.append(_page(texts[relation], hero, relation, other, ground, number == 0, stream))
+        text = stream.choice([text for text in texts[relation] if text not in said] or texts[relation])
+        said.append(text)
+        told.append(_page(text, hero, relation, other, ground, number == 0, stream))
     return told
 
 
 def _page(
-    texts: tuple[str, ...],
+    text: str,
     hero: str,
     relation: str | None,
     other: str | None,
@@ -260,11 +305,10 @@ def _page(
     first: bool,
     stream: random.Random,
 ) -> Page:
-    """One page; its text names all that its picture shows, and nothing else that could be drawn."""
+    """One page; `text`, filled in, names all that its picture shows, and nothing else that could be drawn."""
     said = a(hero) if first else f"the {hero}"
     words = {"hero": said, "other": a(other or hero), "where": BACKDROP_WORDS[backdrop][0]}
-    text = sentence(stream.choice(texts).format(**words), end="")
-    return text, _picture(hero, relation, other, backdrop, stream)
+    return sentence(text.format(**words), end=""), _picture(hero, relation, other, backdrop, stream)
 
 
 def sample_story(stream: random.Random, split: str = "train") -> tuple[str, str, list[Page]]:
