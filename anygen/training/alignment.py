@@ -178,6 +178,7 @@ class AlignmentStage(nn.Module):
         }
         self.names = [encode(model.tokenizer, word) for word in WORDS]
         self.spoken = spoken
+        self.speaking = {task: weight * SPOKEN.get(task, 1.0) for task, weight in mixture.items()}
         self.speech = Telling(model.tokenizer, model.llm.get_input_embeddings().weight) if spoken else None
         self.pool_size, self.pools = pool, dict[str, NamedFeatures]()
 
@@ -201,11 +202,12 @@ class AlignmentStage(nn.Module):
         self.model.encoders.eval()
         return self
 
-    def chat(self, stream: random.Random, split: str = "train", spoken: bool = False) -> Chat:
-        """A chat of the mixture, or of that for `spoken` batches; a share of `words` of those with pictures tells them
-        in words."""
-        weights = [weight * (SPOKEN.get(task, 1.0) if spoken else 1.0) for task, weight in self.mixture.items()]
-        task = stream.choices(list(self.mixture), weights)[0]
+    def chat(self, stream: random.Random, split: str = "train") -> Chat:
+        """A chat of the mixture; a share of `words` of those with pictures tells them in words."""
+        return self._chat(stream, split, self.mixture)
+
+    def _chat(self, stream: random.Random, split: str, mixture: Mapping[str, float]) -> Chat:
+        task = stream.choices(list(mixture), list(mixture.values()))[0]
         chat = sample_chat(stream, task, split)
         if split == "train":
             chat = slipped(chat, stream, self.slips)
@@ -219,7 +221,8 @@ class AlignmentStage(nn.Module):
         chats: list[Rendered] = []
         total = 0
         while total < 1.05 * size * self.length:
-            chats.append(self.model.render(self.chat(stream, spoken=spoken is not None).messages))
+            chat = self._chat(stream, "train", self.speaking) if spoken else self.chat(stream)
+            chats.append(self.model.render(chat.messages))
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack(chats, size, self.length, self.model.vocabulary.pad)
         for modality, sense in self.senses.items():

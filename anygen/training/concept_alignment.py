@@ -99,7 +99,7 @@ class ConceptStage(AlignmentStage):
             projector.to(self.model.device)
         return self
 
-    def chat(self, stream: random.Random, split: str = "train", spoken: bool = False) -> Chat:
+    def chat(self, stream: random.Random, split: str = "train") -> Chat:
         """A chat with the concept, with an earlier one, or of the playground as it is."""
         if stream.random() < self.own:
             return self.own_chat(stream, 0, split)
