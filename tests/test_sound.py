@@ -21,6 +21,7 @@ from anygen.playground.clip import (
     Clip,
     Played,
     Player,
+    deepest_first,
     is_heldout,
     one_way,
     sample_clip,
@@ -40,7 +41,20 @@ from anygen.playground.hearing import (
 )
 from anygen.playground.mixer import Mixer
 from anygen.playground.reading import answer_right, unheard_right
-from anygen.playground.sound import CLIP, EVENT, INDEX, PITCHES, RATE, SOUNDS, TAIL, VARIANTS, event, events, sound_of
+from anygen.playground.sound import (
+    CLIP,
+    EVENT,
+    INDEX,
+    PITCHES,
+    RATE,
+    SOUNDS,
+    TAIL,
+    VARIANTS,
+    depths,
+    event,
+    events,
+    sound_of,
+)
 from anygen.playground.things import thing
 from anygen.playground.word import split_part
 
@@ -189,7 +203,20 @@ def test_a_sound_that_goes_one_way_in_training_is_known_to() -> None:
     assert {name for name, ways in heard.items() if len(ways) == 1}
     held = [sample_clip(stream, "melody", "heldout") for _ in range(20)]
     assert not any(map(one_way, held)) and all(one_way(_turned(clip)) for clip in held)
-    assert not any(one_way(sample_clip(stream, "times")) for _ in range(20))
+    for clip in (sample_clip(stream, "times") for _ in range(200)):
+        other = replace(clip, tempo="slow" if clip.tempo == "fast" else "fast")
+        assert one_way(clip) == is_heldout(other)
+    assert not any(one_way(sample_clip(stream, kind)) for kind in ("once", "then", "together") for _ in range(20))
+
+
+def test_of_two_sounds_at_once_the_deeper_one_is_first() -> None:
+    player = Player(random.Random(0))
+    for clip in (player.together("bee", "mouse"), player.together("mouse", "bee")):
+        names = deepest_first(clip).things
+        assert [depths()[name] for name in names] == sorted(depths()[name] for name in names)
+        assert set(names) == {"bee", "mouse"}
+    then = player.then("mouse", "bee")
+    assert deepest_first(then) == then and depths()["volcano"] < depths()["scissors"]
 
 
 def _turned(clip: Clip) -> Clip:

@@ -4,7 +4,7 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 
-from anygen.playground.sound import CLIP, EVENT, INDEX, PITCHES, SOUNDS, TAIL, VARIANTS, Sound, sound_of
+from anygen.playground.sound import CLIP, EVENT, INDEX, PITCHES, RATE, SOUNDS, TAIL, VARIANTS, Sound, depths, sound_of
 
 KINDS = ("once", "times", "melody", "then", "together")
 TEMPOS = ("slow", "fast")
@@ -74,14 +74,16 @@ def is_heldout(clip: Clip) -> bool:
 
 
 def one_way(clip: Clip) -> bool:
-    """Whether it is a melody of training whose sound only ever rises there, or only falls, since the other is held out.
+    """Whether it is a melody of training whose sound only ever rises there, or falls, as the other is held out.
 
     Who learns which way that goes learns it of the sound, not of the notes, and is wrong of every held-out melody:
-    which way is not to be learnt of these.
+    which way is not to be learnt of these. So it is with what is repeated at one of two tempos only.
     """
-    if clip.kind != "melody" or is_heldout(clip):
+    if is_heldout(clip):
         return False
-    return any(is_heldout(replace(clip, direction=direction)) for direction in DIRECTIONS)
+    if clip.kind == "times":
+        return any(is_heldout(replace(clip, tempo=tempo)) for tempo in TEMPOS)
+    return clip.kind == "melody" and any(is_heldout(replace(clip, direction=way)) for way in DIRECTIONS)
 
 
 class Player:
@@ -177,6 +179,16 @@ def upright(clip: Clip) -> Clip:
     if clip.kind != "together":
         return clip
     return replace(clip, played=tuple(sorted(clip.played, key=lambda played: INDEX.get(played.thing, len(INDEX)))))
+
+
+def deepest_first(clip: Clip) -> Clip:
+    """Of two that sound together the deeper one first, which can be heard, and what has no recording here last.
+
+    Who tells both names at once has to know which comes first: by a table it is known only to who knows both.
+    """
+    if clip.kind != "together":
+        return clip
+    return replace(clip, played=tuple(sorted(clip.played, key=lambda played: depths().get(played.thing, RATE))))
 
 
 def settle(clip: Clip, grid: int | None = None) -> Clip:

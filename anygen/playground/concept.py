@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from anygen.playground.chat import Chat, Part, audio_part, clips_of, image_part, scenes_of
-from anygen.playground.clip import Clip
+from anygen.playground.clip import Clip, deepest_first
 from anygen.playground.clip import is_heldout as is_clip_heldout
-from anygen.playground.clip import upright as upright_clip
 from anygen.playground.dialogue import caption_of, sample_chat, tasks, told_of
 from anygen.playground.noun import Noun, rename
 from anygen.playground.reading import mentions
@@ -139,7 +138,7 @@ class Swap:
         """What is told of a medium in slots, by the names of what is in it."""
         if part["type"] == "image":
             return scene_slots(plainly(self.scene(part["scene"])))
-        return clip_slots(plainly_played(upright_clip(self.clip(part["clip"]))))
+        return clip_slots(plainly_played(deepest_first(self.clip(part["clip"]))))
 
     def chat(self, chat: Chat) -> Chat:
         messages = [m | {"content": [self.part(part) for part in m["content"]]} for m in chat.messages]

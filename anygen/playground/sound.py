@@ -152,3 +152,14 @@ def event(name: str, variant: int, pitch: int = 0) -> np.ndarray:
     """One baked event, int16 [samples]; the pitch of an unpitched sound makes no difference."""
     pitches = sound_of(name).pitches
     return events()[name][variant * pitches + min(pitch, pitches - 1)]
+
+
+@lru_cache(maxsize=1)
+def depths() -> dict[str, float]:
+    """For each thing the centroid of its sound's spectrum in Hz, over all recordings: what sounds deeper has less."""
+
+    def centroid(pieces: list[np.ndarray]) -> float:
+        power = sum(np.abs(np.fft.rfft(piece / 32768.0, EVENT)) ** 2 for piece in pieces)
+        return float((np.fft.rfftfreq(EVENT, 1 / RATE) * power).sum() / np.sum(power))
+
+    return {name: centroid(pieces) for name, pieces in events().items()}

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from anygen.encoders.imu import scaled
 from anygen.mel import log_mel
 from anygen.model import AnyGenModel
-from anygen.playground.clip import one_way, sample_clip
-from anygen.playground.clip import upright as upright_clip
+from anygen.playground.clip import deepest_first, one_way, sample_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.dialogue import told_of
 from anygen.playground.film import sample_film
@@ -175,7 +174,7 @@ class Hearing:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
 
     def slots(self, part: Part) -> list[Slot]:
-        clip = upright_clip(part["clip"])
+        clip = deepest_first(part["clip"])
         if "disguise" in part:
             return clip_slots(seeming(clip, part["disguise"]), named=False, asked=not one_way(clip))
         return clip_slots(clip, asked=not part.get("unasked"))
