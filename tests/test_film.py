@@ -26,7 +26,7 @@ from anygen.playground.film import (
     suits,
     upright,
 )
-from anygen.playground.motion import CROSSINGS, MOTIONS, STILL, Actor, pose, poses
+from anygen.playground.motion import CROSSINGS, MOTIONS, STILL, Actor, pose, poses, seen_by
 from anygen.playground.projection import Projection
 from anygen.playground.scene import sample_scene
 from anygen.playground.sound import CLIP, INDEX, RATE, SOUNDS
@@ -270,6 +270,32 @@ def test_a_turned_thing_comes_round(projection: Projection) -> None:
     assert there.sum() > 300
     apart = (one - other.flip(1, 2)).abs().mean(0)[there]
     assert apart.mean() < 12 < (one - upside).abs().mean(0)[there].mean()
+
+
+def test_in_steps_of_a_cell_things_have_few_looks(projection: Projection) -> None:
+    """They stand on whole cells, as large as whole cells, turned by quarters, and nearly where they would be."""
+    stepped, stream = Projection(cell=8), random.Random(15)
+    films = [sample_film(stream, kind) for kind in KINDS for _ in range(8)]
+    films += [Director(stream).one("castle", motion, "sea") for motion in MOTIONS for _ in range(6)]
+    (layers, grounds), (real, same) = stepped.orders(films), projection.orders(films)
+    assert torch.equal(grounds, same) and torch.equal(layers[..., 1] > 0, real[..., 1] > 0)
+    looks = set()
+    for film, row in zip(films, layers, strict=True):
+        for actor, frames in zip(film.actors, row.unbind(1), strict=False):
+            for frame, (_, square, left, top) in enumerate(frames.tolist()):
+                now = seen_by(film.camera, frame, pose(actor, frame))
+                if not now.seen:
+                    assert square == 0
+                    continue
+                side, around, *corner = stepped.place(stepped._shown(now))
+                assert (around, *corner) == (square, left, top) and abs(side - 64 * now.side) <= 6
+                assert side % 8 == 0 and all((edge + (square - side) // 2) % 8 == 0 for edge in (left, top))
+                assert max(abs(left + square / 2 - 64 * now.x), abs(top + square / 2 - 64 * now.y)) <= 4.5
+                looks.add((side, stepped._shown(now).angle))
+    assert looks >= {(side, 0) for side in (16, 24, 32, 40, 48)} and {a for _, a in looks} == {0, 4, 8, 12}
+    assert stepped.render(films[:2]).shape == (2, FRAMES, 3, 64, 64)
+    with pytest.raises(ValueError, match="no thing's side is a multiple of 56 pixels on a canvas of 64"):
+        Projection(cell=56)
 
 
 def test_the_bits_are_known(projection: Projection) -> None:

@@ -153,8 +153,18 @@ def test_a_picture_that_is_animated_shows_its_thing_anywhere(image: Any) -> None
     told = stage.teller.coded([storyboard(film) for film in films])
     same = (batch["told/input_ids"] == told["input_ids"]).flatten(1).all(1)
     assert same.float().mean() > 0.7  # the others are told nothing, for guidance
-    layers, _ = stage.projection.orders(films)
-    assert torch.equal(batch["layers"], layers)
+    (layers, _), (real, _) = stage.projection.orders(films), stage.real.orders(films)
+    assert torch.equal(batch["layers"][:, 1:], layers[:, 1:])
+    assert torch.equal(batch["layers"][:, 0], real[:, 0]) and not torch.equal(real[:, 0], layers[:, 0])
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_things_go_in_steps_of_the_latent_grid(image: Any, aligned: bool) -> None:
+    stage = stage_on(image, given=0.0, settled=0.0, aligned=aligned)
+    film = settled("rises")
+    stage.film = lambda stream: film  # type: ignore[method-assign]
+    tops = stage.prepare(0, 1, 0)["layers"][0, :, 0, 3]
+    assert bool((tops % 8 == 0).all()) is aligned and len(tops.unique()) == (6 if aligned else 16)
 
 
 def test_a_first_frame_that_is_given_is_seen_without_noise(image: Any) -> None:

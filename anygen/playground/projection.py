@@ -1,5 +1,6 @@
 """The projection: films to frames in batches, in integer maths, so that every device gives the same bits."""
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib.resources import files
 
@@ -103,13 +104,20 @@ def _grounds(size: int) -> Tensor:
 
 
 class Projection:
-    """Renders films on a square canvas of `size` pixels (a multiple of 64); later actors cover earlier ones."""
+    """Renders films on a square canvas of `size` pixels (a multiple of 64); later actors cover earlier ones.
 
-    def __init__(self, size: int = 64, device: str | torch.device = "cpu") -> None:
+    With `cell` things go in steps of so many pixels, are multiples of it large and turn by quarters: one look for each
+    size and turn, where films have one for every pixel that a thing has come on.
+    """
+
+    def __init__(self, size: int = 64, device: str | torch.device = "cpu", *, cell: int | None = None) -> None:
         if size % 64:
             raise ValueError(f"a film's side is a multiple of 64, not {size}")
-        self.size, self.device = size, torch.device(device)
+        self.size, self.device, self.cell = size, torch.device(device), cell
         bank, self._starts = _sprites(size)
+        self._whole = [side for side, angle in self._starts if not angle and cell and side % cell == 0]
+        if cell and not self._whole:
+            raise ValueError(f"no thing's side is a multiple of {cell} pixels on a canvas of {size}")
         self._bank, self._ground = bank.to(self.device), _grounds(size).flatten().to(self.device)
         level = torch.arange(FRAMES)[:, None] * (256 - torch.tensor(_NIGHT))[None]
         self.shade = (256 - level // (FRAMES - 1)).to(torch.int32).to(self.device)  # [FRAMES, 3]
@@ -123,10 +131,26 @@ class Projection:
 
     def place(self, now: Pose) -> tuple[int, int, int, int]:
         """Side of the sprite, of its square, left and top of that, in pixels."""
+        if self.cell:
+            return self._stepped(now, self.cell)
         side = min(max(2 * int(now.side * 32 + 0.5), _SIDES[0]), _SIDES[-1]) * self.size // 64
         square = round(side * _TURNED) if now.angle else side
         left, top = (int(centre * self.size - square / 2 + self.size + 0.5) - self.size for centre in (now.x, now.y))
         return side, square, left, top
+
+    def _stepped(self, now: Pose, cell: int) -> tuple[int, int, int, int]:
+        """The same with the upright sprite on whole cells, and as large as whole cells are."""
+        wanted = now.side * self.size
+        side = min(self._whole, key=lambda whole: (abs(whole - wanted), -whole))
+        square = round(side * _TURNED) if now.angle else side
+        corners = (int((centre * self.size - side / 2) / cell + 64.5) - 64 for centre in (now.x, now.y))
+        left, top = (corner * cell - (square - side) // 2 for corner in corners)
+        return side, square, left, top
+
+    def _shown(self, now: Pose) -> Pose:
+        """A pose with its turn as it is shown."""
+        quarter = ANGLES // 4
+        return replace(now, angle=(now.angle + quarter // 2) // quarter * quarter % ANGLES) if self.cell else now
 
     def orders(self, films: list[Film]) -> tuple[Tensor, Tensor]:
         """What to draw, as integers on the CPU, cheap to send to a device.
@@ -141,7 +165,7 @@ class Projection:
             for column, actor in enumerate(film.actors):
                 for frame, now in enumerate(poses(actor)):
                     if now.seen:
-                        now = seen_by(film.camera, frame, now)
+                        now = self._shown(seen_by(film.camera, frame, now))
                         side, square, left, top = self.place(now)
                         start = self._starts[side, now.angle] + INDEX[actor.thing] * square * square
                         layers[row, frame, column] = start, square, left, top

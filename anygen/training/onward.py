@@ -126,6 +126,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
             whole=r.motion_whole,
             pictures=r.motion_pictures,
             edits=r.edits,
+            aligned=r.aligned,
             begin=begin,
             **options,
         )

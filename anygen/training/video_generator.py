@@ -111,6 +111,10 @@ class VideoGeneratorStage(nn.Module):
     others follow from it: so a picture can be animated, wherever it shows its thing. What lies under a thing counts
     `focus` times as much as the backdrop. In a share `settled` of the other films the
     caption alone says where and how all moves (`film.settle`). With the film UNet `begin`, its motion modules learn on.
+
+    With `aligned`, things go in steps of the autoencoder's grid, are as large as whole cells and turn by quarters
+    (`Projection`'s `cell`), as pictures' things stand on it: on its way a thing has the looks that pictures taught, not
+    one for each offset of pixels. A first frame that is given stays as it is.
     """
 
     name = "video-generator"
@@ -130,6 +134,7 @@ class VideoGeneratorStage(nn.Module):
         spatial: bool = False,
         pictures: int = 0,
         edits: float = 0.0,
+        aligned: bool = True,
         begin: Any = None,
     ) -> None:
         super().__init__()
@@ -156,14 +161,19 @@ class VideoGeneratorStage(nn.Module):
         self.side = self.cells * image.vae_scale_factor
         self.teller = VideoGenerator(self.pipeline(), FILM)  # reads storyboards; it opens its networks frozen
         self.unet.requires_grad_(True) if spatial or pictures else self._motion_learns()
-        self.projection = Projection(self.side)
+        self.cell = self.side // self.cells if aligned else None
+        self._draw_on(torch.device("cpu"))
 
     def to(self, *args: Any, **kwargs: Any) -> "VideoGeneratorStage":
         super().to(*args, **kwargs)
         if self.pictures is not None:
             self.pictures.to(*args, **kwargs)
-        self.projection = Projection(self.side, next(self.parameters()).device)
+        self._draw_on(next(self.parameters()).device)
         return self
+
+    def _draw_on(self, device: torch.device) -> None:
+        self.projection = Projection(self.side, device, cell=self.cell)
+        self.real = Projection(self.side, device)  # of first frames that are given
 
     def _motion_learns(self) -> None:
         for name, parameter in self.unet.named_parameters():
@@ -196,6 +206,8 @@ class VideoGeneratorStage(nn.Module):
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
         layers, grounds = self.projection.orders(films)
+        if given:
+            layers[:, 0] = self.real.orders(films)[0][:, 0]
         shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
         told = self.teller.coded(texts)
         return {f"{_PICTURE}{key}": value for key, value in shown.items()} | {

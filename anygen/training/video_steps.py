@@ -50,6 +50,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         spatial=r.motion_spatial,
         pictures=r.motion_pictures,
         edits=r.edits,
+        aligned=r.aligned,
     )
     if not run._fit(stage, folder, "video-generator"):
         return False
