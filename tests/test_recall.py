@@ -195,6 +195,22 @@ def test_stage_one_learns_captions_from_features_that_are_made_once(tmp_path: Pa
     assert set(figures) == {"told_image", "told_audio"} and all(0 <= value <= 1 for value in figures.values())
 
 
+def test_what_stage_one_hides_is_another_share_every_time(tmp_path: Path) -> None:
+    model = AnyGenModel.load(tiny_model(tmp_path / "model", media=("image",)))
+    stage = FeaturesStage("stage1", model, pool=16, fresh=0, hidden=0.25).train()
+    seen = []
+    model.input_projectors["image"].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    for seed in (0, 0, 1):
+        stage(stage.prepare(0, 8, 0), torch.Generator().manual_seed(seed))
+    stage.sample(tmp_path, 0)
+    gone = [(features == 0).all(-1) for features in seen]
+    assert torch.equal(gone[0], gone[1]) and not torch.equal(gone[0], gone[2])
+    assert 0.15 < float(torch.cat(gone[:3]).float().mean()) < 0.35 and not gone[3].any()
+    for share in (1.0, -0.1):
+        with pytest.raises(RequestError, match=f"hidden={share:g} is a share of the features"):
+            FeaturesStage("stage1", model, pool=16, hidden=share)
+
+
 def test_the_pool_is_renewed_and_a_resumed_run_finds_it_as_it_was(tmp_path: Path) -> None:
     model = AnyGenModel.load(tiny_model(tmp_path / "model", media=("image", "audio")))
     stage = FeaturesStage("stage1", model, pool=10, fresh=4).train()

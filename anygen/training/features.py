@@ -45,7 +45,8 @@ class FeaturesStage(nn.Module):
     take the places of the oldest in every step (fewer of those that cost more to encode), so that each is seen a few
     times and none is learnt by heart. With `only` the projectors of these media alone are there and learn. With `slots`
     what is told has a place for every word (`anygen.playground.slots`), and is no caption; projectors that have told
-    slots before go on with them.
+    slots before go on with them. A share `hidden` of every medium's features is zero in training, another one whenever
+    it comes: one cannot be known by heart by a few of them.
     """
 
     short = True
@@ -59,13 +60,16 @@ class FeaturesStage(nn.Module):
         fresh: int = 16,
         only: Sequence[str] = (),
         slots: bool = False,
+        hidden: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= hidden < 1:
+            raise RequestError(f"hidden={hidden:g} is a share of the features: 0 or more, and less than 1")
         if fresh > pool:
             raise RequestError(f"a pool of {pool} media cannot take {fresh} new ones in every step")
         if other := gated(model.input_projectors):
             raise RequestError(f"what is seen by the LLM's blocks tells no captions ({', '.join(other)}): use pool=0")
-        self.name, self.model, self.pool_size, self.fresh = name, model, pool, fresh
+        self.name, self.model, self.pool_size, self.fresh, self.hidden = name, model, pool, fresh, hidden
         media = chosen(model.input_projectors, only, "reads")
         self.senses = {modality: SENSES[modality](model, False) for modality in media}
         self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)
@@ -98,7 +102,11 @@ class FeaturesStage(nn.Module):
         losses: dict[str, Tensor] = {}
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.ids)).long()
-            projected = self.model.project(modality, pool.features[rows].float())  # [n, tokens, width]
+            features = pool.features[rows].float()  # [n, length, width]
+            if self.hidden:
+                seen = torch.rand(features.shape[:2], generator=rng, device=features.device) >= self.hidden
+                features = features * seen[..., None]
+            projected = self.model.project(modality, features)  # [n, tokens, width]
             losses |= self.telling.losses(projected, pool.ids[rows], modality)
         return losses
 

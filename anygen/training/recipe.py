@@ -84,6 +84,7 @@ class Recipe:
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0
     pool: int = 12000  # media (answers: twice as many) that stages 1 and 2 learn from cached; 0: through the LLM
     fresh: int = 16  # media that are new in stage 1's pool in every step
+    hidden: float = 0.0  # share of a medium's features that stage 1 hides, another one whenever the medium comes
     checkpointing: bool = False  # activations of the LLM are computed again for gradients, where these go through it
     quantize: str = ""  # "nf4": the LLM's frozen matrices in four bits while stages 1 to 3 learn around it (QLoRA)
     diffusion: float = 0.0  # weight of the generator's own loss in stages 2 and 3

@@ -300,7 +300,9 @@ class Run(Assembly):
             from anygen.training.features import FeaturesStage
 
             r = self.recipe
-            stage = FeaturesStage("stage1", self.model(None), pool=r.pool, fresh=r.fresh, only=r.only, slots=r.slots)
+            stage = FeaturesStage(
+                "stage1", self.model(None), pool=r.pool, fresh=r.fresh, only=r.only, slots=r.slots, hidden=r.hidden
+            )
             return self._fit_model(folder, "stage1", stage)
         return self._align(folder, "stage1", None, STAGE_1, TRAINED["stage1"], names=self.recipe.names)
 
