@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,51 @@ def test_shared_weights_stay_bit_identical_and_a_stopped_run_goes_on(image: Any,
     assert all(torch.equal(image.text_encoder.state_dict()[name], text[name]) for name in text)
     now = motion_of(stages[0].unet, True)
     assert not all(torch.equal(now[name], fresh[name]) for name in fresh)
+
+
+def test_the_text_encoder_learns_alone_who_is_where_and_then_rests(image: Any, tmp_path: Path) -> None:
+    pipeline = copy.deepcopy(image)
+    networks = {"unet": pipeline.unet, "text": pipeline.text_encoder}
+    before = {name: copy.deepcopy(network.state_dict()) for name, network in networks.items()}
+
+    def changed() -> set[str]:
+        return {
+            name
+            for name, network in networks.items()
+            if not all(torch.equal(value, before[name][key]) for key, value in network.state_dict().items())
+        }
+
+    stage = stage_on(pipeline, pictures=8, sketch_steps=30)
+    batch = stage.prepare(0, 4, 0)
+    told = {key.removeprefix("sketch/"): value for key, value in batch.items() if key.startswith("sketch/")}
+    assert told["ids"].shape == (48, 32) and "told/input_ids" not in batch
+    cover = film_cover(told["layers"], 64, 8)[:, 0]
+    for row, _, thing in told["named"].tolist():  # whoever is named is there, and covers some cells
+        (layer,) = (told["things"][row] == thing).nonzero()[0].tolist()
+        assert cover[row, layer].any()
+    losses = stage(batch, torch.Generator().manual_seed(0))
+    assert set(losses) == {"film_looks", "film_where", "looks", "where", "anchor"}
+    assert fit(stage, options(30, log_every=1), tmp_path / "run")
+    assert changed() == {"text"}
+    found = (json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    lines = [line for line in found if "film_where" in line]
+    first, last = (sum(line["film_where"] for line in part) for part in (lines[:5], lines[-5:]))
+    assert last < first
+    after = {key: value.clone() for key, value in pipeline.text_encoder.state_dict().items()}
+    again = stage_on(pipeline, pictures=2, sketch_steps=0)
+    assert fit(again, options(2), tmp_path / "films")
+    assert changed() == {"text", "unet"}
+    assert all(torch.equal(value, after[key]) for key, value in pipeline.text_encoder.state_dict().items())
+    with pytest.raises(RequestError, match="set motion_pictures"):
+        VideoGeneratorStage(image, sketch_steps=1)
+
+
+def test_after_its_sketch_a_stage_no_longer_moves_the_text_encoder(image: Any) -> None:
+    stage = stage_on(copy.deepcopy(image), pictures=2, sketch_steps=1)
+    losses = stage(stage.prepare(1, 4, 0), torch.Generator().manual_seed(0))
+    assert set(losses) == {"flow", "picture"}
+    sum(losses.values()).backward()
+    assert not moved(stage.text_encoder) and moved(stage.unet)
 
 
 def test_with_pictures_both_generators_learn_and_stay_one(image: Any, tmp_path: Path) -> None:

@@ -30,21 +30,22 @@ def storyboard(film: Film) -> str:
     both are placed: 'a medium cat at the left and a medium dog at the right, sea'.
     """
     through = {FRAMES // 2} if film.camera or film.dusk else set()
-    keys = sorted({0, FRAMES - 1, *through, *(key for actor in film.movers for key in _keys(actor))})
-    told = [(key, _caption(film, key)) for key in keys]
+    keys = sorted({0, FRAMES - 1, *through, *(key for actor in film.movers for key in keys_of(actor))})
+    told = [(key, frame_caption(film, key)) for key in keys]
     around = zip(told, told[1:], told[2:], strict=False)
     middle = [one for before, one, after in around if not before[1] == one[1] == after[1]]
     return " | ".join(f"{key}: {text}" for key, text in (told[0], *middle, told[-1]))
 
 
-def _keys(actor: Actor) -> list[int]:
+def keys_of(actor: Actor) -> list[int]:
     """The frames of an actor's motion at which it has come to something, in its own time."""
     share = (actor.end - actor.begin - 1) / (FRAMES - 1)
     keys = {actor.begin + round(key * share) for key in _KEYS[actor.motion]}
     return sorted(keys | {actor.begin, actor.end - 1})
 
 
-def _caption(film: Film, frame: int) -> str:
+def frame_caption(film: Film, frame: int) -> str:
+    """What a storyboard says of this frame: size and place of what is seen, turns, backdrop, camera and dusk."""
     seen = [(actor, now) for actor in film.actors if (now := pose(actor, frame)).seen]
     words = [" and ".join(_words(actor, now) for actor, now in seen), film.backdrop]
     words += [_TURNED[(now.angle + 2) // 4 % 4] for actor, now in seen if actor.motion == "spins"]

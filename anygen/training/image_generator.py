@@ -338,11 +338,16 @@ class ImageGeneratorStage(nn.Module):
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
         """How well the states at things' names tell what the things look like and where they are."""
-        row, token, thing = batch["named"].unbind(1)
+        return self.tells(
+            condition, batch["named"], batch["things"], self.compositor.cover(batch["layers"], self.cells)
+        )
+
+    def tells(self, condition: Tensor, named: Tensor, things: Tensor, cover: Tensor) -> dict[str, Tensor]:
+        """The same of pictures whose `things` [pictures, layers] cover these cells [pictures, layers, cells]."""
+        row, token, thing = named.unbind(1)
         told = self.look(condition[row, token]).float()
         look, where = told[:, : self.sprites.shape[1]], told[:, self.sprites.shape[1] :]
-        cover = self.compositor.cover(batch["layers"], self.cells)[row]  # [names, layers, cells]
-        there = (cover & (batch["things"][row] == thing[:, None])[..., None]).any(1).float()
+        there = (cover[row] & (things[row] == thing[:, None])[..., None]).any(1).float()
         return {
             "looks": self.looks_weight * F.mse_loss(look, self.sprites[thing]),
             "where": self.looks_weight * F.binary_cross_entropy_with_logits(where, there),
@@ -433,8 +438,9 @@ def pictures_of(
     """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
 
     With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
-    batches it learns alone.
+    batches it learns alone. Without `placed` it learns in these alone, then it rests.
     """
+    learns = bool(placed or sketch_steps)
     config, adapter = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
         channels=tuple(config.block_out_channels),
@@ -449,18 +455,18 @@ def pictures_of(
         image.tokenizer,
         side,
         sizes,
-        text_steps=None if placed else 0,
+        text_steps=None if placed else sketch_steps,
         focus=focus,
-        looks=1.0 if placed else 0.0,
+        looks=1.0 if learns else 0.0,
         sketch_steps=sketch_steps,
         settled=settled,
         edits=edits,
         placed=placed,
-        anchor=ANCHOR if placed else 0.0,
+        anchor=ANCHOR if learns else 0.0,
     )
     stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
     stage.requires_grad_(False).unet.requires_grad_(True)
-    if placed:
+    if learns:
         stage.anchor = copy.deepcopy(image.text_encoder).requires_grad_(False)
         for part in (stage.text_encoder, stage.look):
             part.requires_grad_(True)

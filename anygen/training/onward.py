@@ -127,6 +127,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
             pictures=r.motion_pictures,
             edits=r.edits,
             aligned=r.aligned,
+            sketch_steps=r.motion_sketch,
             begin=begin,
             **options,
         )

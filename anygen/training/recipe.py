@@ -59,6 +59,7 @@ class Recipe:
     motion_whole: float = 0.2  # share of the batches in which it is shown all 16
     motion_spatial: bool = False  # train the layers that the video generator has of the image generator, too
     motion_pictures: int = 0  # pictures in each of its batches: then these layers learn, and stay shared
+    motion_sketch: int = 0  # batches in which the text encoder alone learns who is where in storyboards; needs pictures
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
@@ -247,6 +248,7 @@ RECIPES = {
         vae_latents=8,
         unet_channels=(128, 160, 192),
         motion_pictures=128,
+        motion_sketch=1500,
         slots=True,
         fits={step: dataclasses.replace(fit, budget=_MINUTES[step]) for step, fit in _GPU.items()},
     ),
@@ -259,6 +261,7 @@ RECIPES = {
         motion_seen=4,
         motion_whole=0.08,
         motion_pictures=18,
+        motion_sketch=1500,
         slots=True,
         fits=_NIGHT,
     ),
@@ -291,8 +294,10 @@ def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     recipe = RECIPES[name]
     for setting in settings:
         recipe = changed(recipe, setting)
-    if recipe.start and not any(setting.startswith("slots=") for setting in settings):
-        recipe = dataclasses.replace(recipe, slots=False)
+    if recipe.start:  # what a start's parts were told stays, unless it is asked for
+        stays: dict[str, Any] = {"slots": False, "motion_sketch": 0}
+        asked = {setting.partition("=")[0] for setting in settings}
+        recipe = dataclasses.replace(recipe, **{key: value for key, value in stays.items() if key not in asked})
     return recipe
 
 

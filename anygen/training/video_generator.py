@@ -15,9 +15,9 @@ from anygen.playground.film import Film, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
-from anygen.playground.storyboard import storyboard
+from anygen.playground.storyboard import frame_caption, keys_of, storyboard
 from anygen.playground.watching import film_caption
-from anygen.training.footage import film_cover
+from anygen.training.footage import film_cover, things_of
 from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels, pictures_of
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -25,7 +25,8 @@ from anygen.training.loop import Batch
 FILM = FilmOptions(storyboards=True, shared_noise=0.5)
 """Each frame is told its own, and the noise of a film's frames is half the same, PYoCo's mixed noise."""
 
-_PICTURE, _TOLD = "picture/", "told/"  # before what a batch has of pictures, and of what films are told
+_PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
+_SKETCHED = 12  # captions in the place of a film, while the text encoder learns alone
 
 
 def build_motion_unet(unet: Any, heads: int = 4) -> Any:
@@ -115,6 +116,11 @@ class VideoGeneratorStage(nn.Module):
     With `aligned`, things go in steps of the autoencoder's grid, are as large as whole cells and turn by quarters
     (`Projection`'s `cell`), as pictures' things stand on it: on its way a thing has the looks that pictures taught, not
     one for each offset of pixels. A first frame that is given stays as it is.
+
+    Pictures' captions say of no two things where each of them is; storyboards do. For `sketch_steps` batches the text
+    encoder that both generators share learns that alone, from key frames: its states at the names are to tell what the
+    things look like and where they are, as those of pictures do (`ImageGeneratorStage`), while it is held near to what
+    it says of pictures. Then it rests.
     """
 
     name = "video-generator"
@@ -135,6 +141,7 @@ class VideoGeneratorStage(nn.Module):
         pictures: int = 0,
         edits: float = 0.0,
         aligned: bool = True,
+        sketch_steps: int = 0,
         begin: Any = None,
     ) -> None:
         super().__init__()
@@ -142,7 +149,9 @@ class VideoGeneratorStage(nn.Module):
             raise RequestError(
                 f"a video generator is shown {seen} frames at once; a number that divides {FRAMES} is needed"
             )
-        self.repeats, self.focus = repeats, focus
+        if sketch_steps and not pictures:
+            raise RequestError("a text encoder that learns storyboards has to see pictures, too: set motion_pictures")
+        self.repeats, self.focus, self.sketch_steps = repeats, focus, sketch_steps
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
         self.vae = image.vae.eval().requires_grad_(False)
         self.tokenizer = image.tokenizer
@@ -153,7 +162,8 @@ class VideoGeneratorStage(nn.Module):
         if begin is not None:
             self.unet.load_state_dict(begin.state_dict())
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
-        self.pictures = pictures_of(image, focus=focus, settled=settled, edits=edits) if pictures else None
+        options: dict[str, Any] = {"settled": settled, "edits": edits, "sketch_steps": sketch_steps}
+        self.pictures = pictures_of(image, focus=focus, **options) if pictures else None
         self.picture_count = pictures
         if pictures:
             tie(self.unet, image.unet)
@@ -161,6 +171,7 @@ class VideoGeneratorStage(nn.Module):
         self.side = self.cells * image.vae_scale_factor
         self.teller = VideoGenerator(self.pipeline(), FILM)  # reads storyboards; it opens its networks frozen
         self.unet.requires_grad_(True) if spatial or pictures else self._motion_learns()
+        self.text_encoder.requires_grad_(sketch_steps > 0)
         self.cell = self.side // self.cells if aligned else None
         self._draw_on(torch.device("cpu"))
 
@@ -198,6 +209,8 @@ class VideoGeneratorStage(nn.Module):
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|video generator")
+        if step < self.sketch_steps:
+            return self._sketch(step, _SKETCHED * max(1, size // self.repeats), seed, stream)
         given, whole = stream.random() < self.given, stream.random() < self.whole
         count = max(1, size // self.repeats)
         films = [sample_animated(stream)[1] if given else self.film(stream) for _ in range(count)]
@@ -208,9 +221,8 @@ class VideoGeneratorStage(nn.Module):
         layers, grounds = self.projection.orders(films)
         if given:
             layers[:, 0] = self.real.orders(films)[0][:, 0]
-        shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
         told = self.teller.coded(texts)
-        return {f"{_PICTURE}{key}": value for key, value in shown.items()} | {
+        return self._shown(step, seed) | {
             "layers": layers,
             "grounds": grounds,
             **{f"{_TOLD}{key}": value for key, value in told.items()},
@@ -218,10 +230,41 @@ class VideoGeneratorStage(nn.Module):
             "given": torch.tensor(given),
         }
 
+    def _shown(self, step: int, seed: int) -> Batch:
+        """What a batch has of pictures."""
+        shown = self.pictures.prepare(step, self.picture_count, seed) if self.pictures is not None else {}
+        return {f"{_PICTURE}{key}": value for key, value in shown.items()}
+
+    def _sketch(self, step: int, count: int, seed: int, stream: random.Random) -> Batch:
+        """Key frames and their captions, beside pictures."""
+        assert self.pictures is not None
+        films = [self.film(stream) for _ in range(count)]
+        frames = [stream.choice([key for actor in film.movers for key in keys_of(actor)]) for film in films]
+        texts = [frame_caption(film, frame) for film, frame in zip(films, frames, strict=True)]
+        ids, ends = self.pictures.tokens(texts)
+        layers = self.projection.orders(films)[0][torch.arange(count), frames]  # [films, LAYERS, 4]
+        named = self.pictures.named(texts, ends)
+        found = {"ids": ids, "named": named, "things": things_of(films), "layers": layers[:, None]}
+        return self._shown(step, seed) | {f"{_SKETCH}{key}": value for key, value in found.items()}
+
+    def _told(self, sketch: Batch) -> dict[str, Tensor]:
+        """How well key frames' captions tell what is where."""
+        assert self.pictures is not None
+        cover = film_cover(sketch["layers"], self.side, self.cells)[:, 0]
+        condition = self.text_encoder(sketch["ids"])[0]
+        return self.pictures.tells(condition, sketch["named"], sketch["things"], cover)
+
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
+        shown = {key.removeprefix(_PICTURE): value for key, value in batch.items() if key.startswith(_PICTURE)}
+        if f"{_SKETCH}ids" in batch:
+            assert self.pictures is not None
+            sketch = {key.removeprefix(_SKETCH): value for key, value in batch.items() if key.startswith(_SKETCH)}
+            told = self._told(sketch) if len(sketch["named"]) else {}
+            return {f"film_{name}": loss for name, loss in told.items()} | self.pictures(shown, rng)
         told = {key.removeprefix(_TOLD): value for key, value in batch.items() if key.startswith(_TOLD)}
-        condition = self.teller.tell(**told).unflatten(1, (FRAMES, -1))  # [films, FRAMES, length, width]
+        with torch.no_grad():
+            condition = self.teller.tell(**told).unflatten(1, (FRAMES, -1))  # [films, FRAMES, length, width]
         frames, device = batch["frames"], condition.device
         with torch.no_grad():
             films = self.projection.draw(batch["layers"], batch["grounds"])[:, frames]  # [films, seen, 3, side, side]
@@ -244,7 +287,6 @@ class VideoGeneratorStage(nn.Module):
         squared = (predicted.float() - (noise - latents)).square()
         losses["flow"] = (weight / weight.mean() * squared).mean()
         if self.pictures is not None:
-            shown = {key.removeprefix(_PICTURE): value for key, value in batch.items() if key.startswith(_PICTURE)}
             losses["picture"] = self.pictures(shown, rng)["flow"]
         return losses
 

@@ -51,6 +51,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         pictures=r.motion_pictures,
         edits=r.edits,
         aligned=r.aligned,
+        sketch_steps=r.motion_sketch,
     )
     if not run._fit(stage, folder, "video-generator"):
         return False
