@@ -1,14 +1,18 @@
 """Parts of a finished model that learn on: they begin where they were, what they do not touch stays to the bit."""
 
+import json
 import random
+import shutil
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from anygen.catalog import find
 from anygen.error import DataError, RequestError
+from anygen.media import Image
 from anygen.model import AnyGenModel
 from anygen.playground.clip import KINDS
 from anygen.testing import tiny_model
@@ -130,6 +134,29 @@ def test_a_picture_generator_learns_on_and_films_borrow_the_new_one(start: Path,
     differ = changed(start, tmp_path / "model" / "nano-night")
     assert any(name.startswith("generators.image.unet.") for name in differ)
     assert not any("motion_modules" in name or "text_encoder" in name or ".vae." in name for name in differ)
+
+
+@pytest.mark.parametrize("step", ["image-generator", "video-generator"])
+def test_a_generator_without_an_adapter_begins_one(start: Path, tmp_path: Path, step: str) -> None:
+    """The picture that is edited is then seen, from the first release in which it is."""
+    bare = tmp_path / "bare"
+    shutil.copytree(start, bare)
+    shutil.rmtree(bare / "generators" / "image" / "adapter", ignore_errors=True)
+    config = json.loads((bare / "anygen.json").read_text())
+    config["generators"]["image"]["edit_strength"] = None
+    (bare / "anygen.json").write_text(json.dumps(config))
+    settings = [f"start={bare}", f"onward={step}", "motion_pictures=4", "motion_seen=4", "edits=1"]
+    with pytest.raises(RequestError, match="no adapter 'heavy'; there are full_adapter, light_adapter"):
+        begun(tmp_path / "none", [*settings, "adapter=heavy"], step).start(step, False)
+    run = begun(tmp_path / "run", [*settings, "adapter=light_adapter", "edit_strength=0.9"], step)
+    assert run.start(step, False) and run.start("model", False)
+    model = AnyGenModel.load(tmp_path / "run" / "model" / "nano-night")
+    adapter = model.generator("image").pipeline.adapter
+    assert adapter.config.adapter_type == "light_adapter" and model.config.generators["image"].edit_strength == 0.9
+    condition = model.generator("image").condition(["a dog left of a cat, sea"])
+    picture = Image(np.full((64, 64, 3), 200, np.uint8))
+    drawn = [model.generator("image").generate(condition, [0], steps=3, **given) for given in ({}, {"source": picture, "strength": 0.9})]
+    assert drawn[0] != drawn[1]
 
 
 def test_hearing_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from anygen.error import RequestError
 from anygen.playground.arrange import on_cells, settle
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
@@ -81,11 +82,14 @@ def build_text_encoder(vocabulary: int, sizes: GeneratorSizes, end: int, pad: in
     )
 
 
-def build_adapter(latents: int, sizes: GeneratorSizes) -> Any:
+def build_adapter(latents: int, sizes: GeneratorSizes, kind: str = "full_adapter") -> Any:
     """A `T2IAdapter` (arXiv 2302.08453) that reads the latents of a picture to be edited."""
     from diffusers import T2IAdapter
 
-    return T2IAdapter(in_channels=latents, channels=list(sizes.channels), num_res_blocks=2, downscale_factor=1)
+    if kind not in ("full_adapter", "light_adapter"):
+        raise RequestError(f"no adapter '{kind}'; there are full_adapter, light_adapter")
+    levels = list(sizes.channels)
+    return T2IAdapter(in_channels=latents, channels=levels, num_res_blocks=2, downscale_factor=1, adapter_type=kind)
 
 
 def build_scheduler() -> Any:
@@ -433,15 +437,24 @@ class ImageGeneratorStage(nn.Module):
 
 
 def pictures_of(
-    image: Any, *, focus: float, settled: float, edits: float, placed: float = 0.0, sketch_steps: int = 0
+    image: Any,
+    *,
+    focus: float,
+    settled: float,
+    edits: float,
+    placed: float = 0.0,
+    sketch_steps: int = 0,
+    adapter: str = "",
 ) -> ImageGeneratorStage:
     """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
+
+    A pipeline without an adapter gets a new one of the type `adapter` ("full_adapter" or "light_adapter"), if any.
 
     With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
     batches it learns alone. Without `placed` it learns in these alone, then it rests.
     """
     learns = bool(placed or sketch_steps)
-    config, adapter = image.unet.config, getattr(image, "adapter", None)
+    config, own = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
         channels=tuple(config.block_out_channels),
         layers=config.layers_per_block,
@@ -449,7 +462,9 @@ def pictures_of(
         text_width=image.text_encoder.config.d_model,
         length=image.tokenizer.model_max_length,
     )
-    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if adapter is not None else 0.0
+    if own is None and adapter:
+        own = build_adapter(image.vae.config.latent_channels, sizes, adapter)
+    side, edits = int(config.sample_size) * image.vae_scale_factor, edits if own is not None else 0.0
     stage = ImageGeneratorStage(
         image.vae,
         image.tokenizer,
@@ -464,12 +479,12 @@ def pictures_of(
         placed=placed,
         anchor=ANCHOR if learns else 0.0,
     )
-    stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, adapter
+    stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, own
     stage.requires_grad_(False).unet.requires_grad_(True)
     if learns:
         stage.anchor = copy.deepcopy(image.text_encoder).requires_grad_(False)
         for part in (stage.text_encoder, stage.look):
             part.requires_grad_(True)
-    if adapter is not None:
-        adapter.requires_grad_(True)
+    if own is not None:
+        own.requires_grad_(True)
     return stage

@@ -8,6 +8,7 @@ encoder's features change: stages 1 and 3 come after it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
         from anygen.training.image_generator import pictures_of
 
         options |= {"edits": r.edits, "placed": r.placed, "sketch_steps": r.sketch_steps if r.placed else 0}
+        options |= {"adapter": r.adapter}
         stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, **options)
     else:
         from anygen.training.video_generator import VideoGeneratorStage
@@ -126,6 +128,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
             whole=r.motion_whole,
             pictures=r.motion_pictures,
             edits=r.edits,
+            adapter=r.adapter,
             aligned=r.aligned,
             sketch_steps=r.motion_sketch,
             begin=begin,
@@ -184,6 +187,11 @@ def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
         places["image"] = together
     decoders = [step.removesuffix("-vae") for step in steps if step.endswith("-vae")]
     model = replace_generators(model, places)
+    for modality in places:
+        sees = getattr(model.generator(modality).pipeline, "adapter", None) is not None
+        if sees and model.config.generators[modality].edit_strength is None:
+            options = dataclasses.replace(model.config.generators[modality], edit_strength=run.recipe.edit_strength)
+            model.config.generators[modality] = options
     if "audio-encoder" in steps:
         from anygen.encoders import open_encoder
 

@@ -36,6 +36,7 @@ class Recipe:
     edits: float = (
         0.3  # share of the image generator's scenes that are edits of a picture; 0: no adapter, no such edits
     )
+    adapter: str = ""  # the type of T2I-Adapter that a generator of `start` without one begins; "": none
     placed: float = 0.0  # share of the image generator's scenes whose captions say where all stands, square by square
     looks: float = 1.0  # weight of telling a thing's looks from its name, in the generator's text encoder
     audio_vae_channels: tuple[int, ...] = (16, 32, 64, 128)

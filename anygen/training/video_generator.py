@@ -115,7 +115,7 @@ class VideoGeneratorStage(nn.Module):
 
     With `aligned`, things go in steps of the autoencoder's grid, are as large as whole cells and turn by quarters
     (`Projection`'s `cell`), as pictures' things stand on it: on its way a thing has the looks that pictures taught, not
-    one for each offset of pixels. A first frame that is given stays as it is.
+    one for each offset of pixels. A first frame that is given stays as it is, and cells are counted from its thing.
 
     Pictures' captions say of no two things where each of them is; storyboards do. For `sketch_steps` batches the text
     encoder that both generators share learns that alone, from key frames: its states at the names are to tell what the
@@ -140,6 +140,7 @@ class VideoGeneratorStage(nn.Module):
         spatial: bool = False,
         pictures: int = 0,
         edits: float = 0.0,
+        adapter: str = "",
         aligned: bool = True,
         sketch_steps: int = 0,
         begin: Any = None,
@@ -162,7 +163,8 @@ class VideoGeneratorStage(nn.Module):
         if begin is not None:
             self.unet.load_state_dict(begin.state_dict())
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
-        options: dict[str, Any] = {"settled": settled, "edits": edits, "sketch_steps": sketch_steps}
+        options: dict[str, Any] = {"settled": settled, "edits": edits, "adapter": adapter}
+        options |= {"sketch_steps": sketch_steps}
         self.pictures = pictures_of(image, focus=focus, **options) if pictures else None
         self.picture_count = pictures
         if pictures:
@@ -184,7 +186,6 @@ class VideoGeneratorStage(nn.Module):
 
     def _draw_on(self, device: torch.device) -> None:
         self.projection = Projection(self.side, device, cell=self.cell)
-        self.real = Projection(self.side, device)  # of first frames that are given
 
     def _motion_learns(self) -> None:
         for name, parameter in self.unet.named_parameters():
@@ -218,9 +219,7 @@ class VideoGeneratorStage(nn.Module):
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
-        layers, grounds = self.projection.orders(films)
-        if given:
-            layers[:, 0] = self.real.orders(films)[0][:, 0]
+        layers, grounds = self.projection.orders(films, given)
         told = self.teller.coded(texts)
         return self._shown(step, seed) | {
             "layers": layers,
