@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import time
 from dataclasses import dataclass
@@ -49,21 +48,6 @@ CARDS = {
         _card("h200", 141, 989, 4800),
     )
 }
-
-
-def keep_memory() -> bool:
-    """Let this process keep what it frees, for its next tensors; whether that could be said (glibc's `mallopt`).
-
-    What goes back to the system comes again page by page, each of them cleared: a small network's training on a CPU
-    spends up to half of its time so. Blocks of up to 32 MiB then come from the heap, which is not cut.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):  # another C library, or another system
-        return False
-    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # malloc.h
-    wanted = ((mmap_threshold, 32 << 20), (trim_threshold, 2**31 - 1), (top_pad, 128 << 20))
-    return all([bool(mallopt(which, value)) for which, value in wanted])
 
 
 def device(name: str | None = None) -> Device:

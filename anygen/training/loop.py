@@ -19,7 +19,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Dataset
 
 from anygen.error import DataError, RequestError
-from anygen.hardware import keep_memory
 from anygen.training import sharding
 from anygen.training.checkpoint import flatten_optimizer, read_checkpoint, restore_optimizer, write_checkpoint
 from anygen.training.processes import Processes, processes
@@ -191,8 +190,6 @@ def fit(
     group = Processes(rank=accelerator.process_index, count=accelerator.num_processes)
     sharded = in_pieces(options, group)
     device, main = accelerator.device, group.main
-    if device.type == "cpu":
-        keep_memory()
     stage.to(device).train()
     named = [(name, p) for name, p in stage.named_parameters() if p.requires_grad]
     step, spent, seen, tensors = 0, 0.0, 0, dict[str, Tensor]()
