@@ -136,6 +136,22 @@ def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None
     stage.zero_grad()
 
 
+def test_where_a_thing_was_counts_as_much_as_where_one_is(
+    stage: ImageGeneratorStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else what is taken away leaves a blot, which is a small share of a picture."""
+    batch = stage.prepare(1, 64, 0)
+    now, before = (stage.compositor.cover(batch[name], stage.cells).any(1) for name in ("layers", "source_layers"))
+    given, under = batch["given"], stage.under(batch)
+    assert torch.equal(under[given], (now | before)[given]) and torch.equal(under[~given], now[~given])
+    assert (before & ~now)[given].any()
+    monkeypatch.setattr(stage, "focus", 5.0)
+    weight = stage.weight(under, torch.zeros(len(under), 4, stage.cells, stage.cells)).unflatten(0, (2, -1))
+    assert torch.equal(weight[0], weight[1]) and abs(float(weight.mean()) - 1) < 1e-6
+    light, heavy = weight[0].flatten(1)[~under].unique(), weight[0].flatten(1)[under].unique()
+    assert torch.allclose(heavy, 5 * light)
+
+
 def test_edits_are_samples_of_the_playground(stage: ImageGeneratorStage, tmp_path: Path) -> None:
     pairs = [stage.edited(random.Random(seed)) for seed in range(300)]
     sources = [source for source, _ in pairs if source]

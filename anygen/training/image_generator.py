@@ -313,7 +313,7 @@ class ImageGeneratorStage(nn.Module):
             return losses
         latents = self.latents(batch["layers"], batch["ground"]).repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
-        weight = self.weight(batch["layers"], latents)
+        weight = self.weight(self.under(batch), latents)
         losses["flow"] = flow_loss(self.unet, latents, condition, rng, weight, self.features(batch))
         return losses
 
@@ -357,11 +357,17 @@ class ImageGeneratorStage(nn.Module):
             "where": self.looks_weight * F.binary_cross_entropy_with_logits(where, there),
         }
 
-    def weight(self, layers: Tensor, latents: Tensor) -> Tensor:
+    def under(self, batch: Batch) -> Tensor:
+        """Cells under a thing of the scene, or of the picture that is edited: what goes has to go wholly. Bool
+        [scenes, cells]."""
+        under = self.compositor.cover(batch["layers"], self.cells).any(1)
+        if self.adapter is None:
+            return under
+        return under | (batch["given"][:, None] & self.compositor.cover(batch["source_layers"], self.cells).any(1))
+
+    def weight(self, under: Tensor, latents: Tensor) -> Tensor:
         """Latents under a thing count `focus` times what the backdrop counts: [batch, 1, grid, grid], mean 1."""
-        grid = latents.shape[-1]
-        under = self.compositor.cover(layers.to(latents.device), grid).any(1).float().view(-1, 1, grid, grid)
-        weight = 1 + (self.focus - 1) * under
+        weight = 1 + (self.focus - 1) * under.to(latents).view(-1, 1, *latents.shape[2:])
         return (weight / weight.mean()).repeat(self.repeats, 1, 1, 1)
 
     def pipeline(self) -> Any:
