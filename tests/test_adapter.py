@@ -117,6 +117,7 @@ def test_a_folder_of_diffusers_own_pipeline_with_an_adapter_opens(
     assert networks(tmp_path).keys() == {"vae", "unet", "text_encoder", "adapter"}
     generator.save_pretrained(tmp_path / "beside")
     assert networks(tmp_path / "beside").keys() == {"vae", "unet", "text_encoder", "adapter"}
+    assert not any("_name_or_path" in path.read_text() for path in (tmp_path / "beside").rglob("*.json"))
 
 
 def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None:

@@ -99,11 +99,7 @@ class DiffusionGenerator(ABC):
             self.pipeline.save_pretrained(folder, safe_serialization=True)
         for name in self.borrowed:
             shutil.rmtree(Path(folder) / name)
-        for file in Path(folder).rglob("*.json"):  # diffusers notes where it was loaded from: a path of this machine
-            if file.name in ("config.json", "model_index.json"):
-                values = json.loads(file.read_text(encoding="utf-8"))
-                if values.pop("_name_or_path", None) is not None:
-                    file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        forget_origin(Path(folder))
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks of the pipeline, by its names for them."""
@@ -207,6 +203,15 @@ class DiffusionGenerator(ABC):
         """The scheduler's guess of the clean latents where it keeps one: a better preview than the noisy ones."""
         guesses = getattr(self.pipeline.scheduler, "model_outputs", None) or [None]
         return latents if guesses[-1] is None else guesses[-1]
+
+
+def forget_origin(folder: Path) -> None:
+    """Diffusers notes where a part was loaded from, a path of this machine: take it out of what was written."""
+    for file in folder.rglob("*.json"):
+        if file.name in ("config.json", "model_index.json"):
+            values = json.loads(file.read_text(encoding="utf-8"))
+            if values.pop("_name_or_path", None) is not None:
+                file.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def coded(tokenizer: Any, texts: Sequence[str]) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anygen.error import ModelError, RequestError
-from anygen.generators.diffusion import OnStep, logs, opened
+from anygen.generators.diffusion import OnStep, forget_origin, logs, opened
 from anygen.generators.frames import FrameGenerator
 from anygen.media import Image
 from anygen.weights import quiet
@@ -54,6 +54,7 @@ class ImageGenerator(FrameGenerator):
         plain.borrowed = self.borrowed
         plain.save_pretrained(folder)
         self.pipeline.adapter.save_pretrained(Path(folder) / ADAPTER, safe_serialization=True)
+        forget_origin(Path(folder) / ADAPTER)
 
     def predict(self, noisy: Tensor, timesteps: Tensor, condition: Tensor) -> Tensor:
         """[batch, channels, height, width], noise or flow as the scheduler has it."""
