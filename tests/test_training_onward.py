@@ -132,6 +132,8 @@ def test_a_film_generator_learns_on_beside_pictures(start: Path, tmp_path: Path)
 def test_a_picture_generator_learns_on_and_films_borrow_the_new_one(start: Path, tmp_path: Path) -> None:
     run = begun(tmp_path, [f"start={start}", "onward=image-generator"], "image-generator")
     assert run.start("image-generator", False) and run.start("model", False)
+    edits = [AnyGenModel.load(f).config.generators["image"] for f in (start, tmp_path / "model" / "nano-night")]
+    assert edits[0] == edits[1]  # an adapter that is not asked stays so
     differ = changed(start, tmp_path / "model" / "nano-night")
     assert any(name.startswith("generators.image.unet.") for name in differ)
     assert not any("motion_modules" in name or "text_encoder" in name or ".vae." in name for name in differ)
@@ -208,6 +210,7 @@ def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> No
     [
         (["onward=audio-generator"], "is for a model to go on from: name one with start=MODEL"),
         (["start=nano", "audio_anew=9"], "audio_anew=9 is for a generator that learns on: add onward=audio-generator"),
+        (["start=nano", "adapter=light_adapter"], "adapter=light_adapter is for a generator that learns on: add"),
         (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
         (["start=nano", "only=audio", "pool=0"], "only=audio learns from what is cached of the playground"),
         (["start=nano", "only=audio", "diffusion=0.1"], "only=audio learns from what is cached of the playground"),

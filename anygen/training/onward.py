@@ -43,6 +43,8 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
         raise RequestError(
             f"audio_anew={recipe.audio_anew} is for a generator that learns on: add onward=audio-generator"
         )
+    if recipe.adapter and not {"image-generator", "video-generator"} & {*recipe.onward}:
+        raise RequestError(f"adapter={recipe.adapter} is for a generator that learns on: add onward=image-generator")
     if len(recipe.audio_kinds) != len(KINDS) or min(recipe.audio_kinds) < 0 or not any(recipe.audio_kinds):
         said = ",".join(map(str, recipe.audio_kinds))
         raise RequestError(f"audio_kinds={said}: five weights, not all of them 0, of clips {', '.join(KINDS)}")
@@ -189,7 +191,7 @@ def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
     model = replace_generators(model, places)
     for modality in places:
         sees = getattr(model.generator(modality).pipeline, "adapter", None) is not None
-        if sees and model.config.generators[modality].edit_strength is None:
+        if run.recipe.adapter and sees and model.config.generators[modality].edit_strength is None:
             options = dataclasses.replace(model.config.generators[modality], edit_strength=run.recipe.edit_strength)
             model.config.generators[modality] = options
     if "audio-encoder" in steps:
