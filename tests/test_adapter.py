@@ -14,7 +14,7 @@ from anygen.generators.image import ImageGenerator
 from anygen.media import Image
 from anygen.meta import networks
 from anygen.playground.arrange import on_cells
-from anygen.playground.scene import place_of, relation_of, sample_scene
+from anygen.playground.scene import Placed, place_of, relation_of, sample_scene
 from anygen.playground.things import SIZES
 from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
 from anygen.training.image_vae import build_vae
@@ -166,6 +166,25 @@ def test_edits_are_samples_of_the_playground(stage: ImageGeneratorStage, tmp_pat
     plain = ImageGeneratorStage(build_vae(16, (8, 8), 4), train_tokenizer(700), 16, SIZES_OF, looks=0)
     assert plain.adapter is None and "given" not in plain.prepare(0, 8, 0)
     assert plain.features(plain.prepare(0, 8, 0)) is None
+
+
+def test_what_an_edit_leaves_stays_to_the_pixel(stage: ImageGeneratorStage) -> None:
+    stays = comes = 0
+    for seed in range(300):
+        source, target = stage.edited(random.Random(seed))
+        if source is None or target.relation:  # where cells would change a relation, all is as it is
+            continue
+        for placed in target.things:
+            if placed in source.things:
+                stays += any(corner % 1 > 1e-6 for corner in corners(placed))
+            elif placed.thing in {p.thing for p in source.things}:  # not another picture's
+                comes += 1
+                assert all(abs(corner - round(corner)) < 1e-9 for corner in corners(placed))
+    assert stays > 20 and comes > 10
+
+
+def corners(placed: Placed) -> list[float]:
+    return [8 * (middle - SIZES[placed.size] / 2) for middle in (placed.x, placed.y)]
 
 
 def test_scenes_move_to_the_nearest_cells() -> None:

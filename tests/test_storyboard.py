@@ -43,6 +43,16 @@ def test_a_motion_is_told_by_hand(motion: str, told: str) -> None:
     assert storyboard(Director(random.Random(0), settled=True).one("cat", motion, "sea")) == told
 
 
+def test_of_two_things_it_is_said_which_is_turned() -> None:
+    director = Director(random.Random(0), settled=True)
+    film = director.two("together", ("cat", "spins"), ("dog", "shrinks"), "sea")
+    told = keys_of(storyboard(film))
+    assert told[0] == "a medium cat at the left and a large dog at the right, sea"
+    assert told[4] == "a medium cat at the left turned right and a medium dog at the right, sea"
+    film = director.two("then", ("cat", "crosses from left to right"), ("dog", "spins"), "sea")
+    assert any(text.endswith("upside down, sea") for text in keys_of(storyboard(film)).values())
+
+
 def test_every_motion_is_told_from_its_first_frame_to_its_last() -> None:
     told = set()
     for motion in MOTIONS:

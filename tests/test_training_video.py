@@ -23,7 +23,7 @@ from anygen.playground.film import Director, Film, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES, MOTIONS, STILL
 from anygen.playground.projection import LAYERS, Projection
-from anygen.playground.storyboard import storyboard
+from anygen.playground.storyboard import UNLIKE, storyboard
 from anygen.playground.things import INDEX
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.testing import tiny_tokenizer
@@ -142,6 +142,50 @@ def test_each_frame_is_told_its_own_part_of_the_storyboard(image: Any) -> None:
         assert torch.allclose(one, told, atol=1e-5) or torch.equal(
             one, stage.teller.condition([""])[0].view(16, 32, 16)[:4]
         )
+
+
+def test_frames_of_other_films_are_pictures_of_their_own(image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage, rng = stage_on(image, pictures=4, stills=24), torch.Generator()
+    said = heard(stage, monkeypatch)
+    batch = stage.prepare(0, 2, 0)
+    texts = said[-1]
+    assert len(texts) == 24 and len({*texts}) > 15
+    assert 6 <= sum(any(words in text for words in UNLIKE) for text in texts) <= 18
+    assert batch["still/layers"].shape == (24, 1, 2, 4) and batch["still/grounds"].shape == (24, 1, 3)
+    losses = stage(batch, rng.manual_seed(0))
+    assert set(losses) == {"flow", "picture", "still"}
+    losses["still"].backward()
+    assert moved(image.unet)
+    assert not any(p.grad is not None for name, p in stage.unet.named_parameters() if "motion_modules" in name)
+    known: list[Tensor] = []
+    image.unet.register_forward_pre_hook(
+        lambda module, args, more: known.append(more["encoder_hidden_states"]), with_kwargs=True
+    )
+    stage(batch, rng.manual_seed(0))
+    assert torch.equal(known[-1], stage.text_encoder(batch["still/ids"])[0])
+    with pytest.raises(RequestError, match="frames that are pictures .* set motion_pictures"):
+        stage_on(image, stills=4)
+
+
+def heard(stage: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What texts the stage's pictures are told, in the order in which they are."""
+    said, tokens = [], stage.pictures.tokens
+    monkeypatch.setattr(stage.pictures, "tokens", lambda texts: said.append(texts) or tokens(texts))
+    return said
+
+
+def test_a_still_is_drawn_as_its_film_has_it(image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = stage_on(image, pictures=4, stills=40)
+    said, film = heard(stage, monkeypatch), settled("spins")
+    stage.film = lambda stream: film  # type: ignore[method-assign]
+    batch = stage.prepare(0, 2, 0)
+    drawn = stage.projection.draw(batch["still/layers"], batch["still/grounds"])[:, 0]
+    frames = stage.projection.render([film])[0]
+    turns = {"turned right": 4, "upside down": 8, "turned left": 12}
+    for text, picture in zip(said[-1], drawn, strict=True):
+        if text:  # or told nothing, for guidance
+            assert torch.equal(frames[next((frame for turn, frame in turns.items() if turn in text), 0)], picture)
+    assert all(any(turn in text for text in said[-1]) for turn in turns)
 
 
 def test_a_picture_that_is_animated_shows_its_thing_anywhere(image: Any) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Collection
 from dataclasses import replace
 
 from anygen.playground.scene import VARIANTS, Placed, Scene, is_heldout, place_of, relation_of, turned
@@ -126,9 +127,13 @@ def settle(scene: Scene) -> Scene:
     return replace(scene, things=things, variant=0)
 
 
-def on_cells(scene: Scene) -> Scene:
-    """The scene with every sprite moved to the nearest whole eighths; where that would change a relation, as it is."""
-    things = tuple(replace(p, x=_eighths(SIZES[p.size], p.x), y=_eighths(SIZES[p.size], p.y)) for p in scene.things)
+def on_cells(scene: Scene, but: Collection[Placed] = ()) -> Scene:
+    """The scene with every sprite moved to the nearest whole eighths; where that would change a relation, as it is.
+    What is `but` among other things, say of a picture that is edited, stays where it is."""
+    things = tuple(
+        p if p in but else replace(p, x=_eighths(SIZES[p.size], p.x), y=_eighths(SIZES[p.size], p.y))
+        for p in scene.things
+    )
     if scene.relation and relation_of(*things) != scene.relation:
         return scene
     return replace(scene, things=things)

@@ -192,8 +192,8 @@ class Projection:
         return self.draw(*self.orders(films))
 
     def draw(self, layers: Tensor, grounds: Tensor) -> Tensor:
-        """Draws what `orders` gave: uint8 [films, FRAMES, 3, size, size]."""
-        films, size = len(layers), self.size
+        """Draws what `orders` gave, or some of its frames: uint8 [films, frames, 3, size, size]."""
+        films, count, size = *layers.shape[:2], self.size
         layers = layers.to(self.device).flatten(0, 1).transpose(0, 1)  # [LAYERS, frames of all films, 4]
         picture, shift, dark = grounds.to(self.device).flatten(0, 1).unbind(-1)
         line = torch.arange(size, device=self.device)
@@ -211,7 +211,7 @@ class Projection:
         frames = torch.stack([(canvas >> bits & 255).to(torch.uint8) for bits in (0, 8, 16)], 1)
         late = dark.nonzero()[:, 0]
         frames[late] = (frames[late] * self.shade[dark[late]][:, :, None, None] >> 8).to(torch.uint8)
-        return frames.unflatten(0, (films, FRAMES))
+        return frames.unflatten(0, (films, count))
 
     def _blend(self, canvas: Tensor, rows: Tensor, layer: Tensor, window: int) -> None:
         """Draw the sprites of a layer [n, 4] over these frames of the canvas, packed [pixels], each inside a window."""

@@ -21,6 +21,8 @@ _KEYS = {
 """Frames, of sixteen, at which a motion has come to what a caption can say; between them it goes evenly."""
 
 _TURNED = ("", "turned right", "upside down", "turned left")
+UNLIKE = (*_TURNED[1:], "very large", "very small")
+"""What captions of frames say, and captions of pictures never."""
 
 
 def storyboard(film: Film) -> str:
@@ -45,10 +47,16 @@ def keys_of(actor: Actor) -> list[int]:
 
 
 def frame_caption(film: Film, frame: int) -> str:
-    """What a storyboard says of this frame: size and place of what is seen, turns, backdrop, camera and dusk."""
+    """What a storyboard says of this frame: size and place of what is seen, turns, backdrop, camera and dusk.
+
+    How a thing is turned that is alone comes behind the backdrop, else behind its place: of two it says which.
+    """
     seen = [(actor, now) for actor in film.actors if (now := pose(actor, frame)).seen]
-    words = [" and ".join(_words(actor, now) for actor, now in seen), film.backdrop]
-    words += [_TURNED[(now.angle + 2) // 4 % 4] for actor, now in seen if actor.motion == "spins"]
+    turns = [_TURNED[(now.angle + 2) // 4 % 4] if actor.motion == "spins" else "" for actor, now in seen]
+    alone = len(seen) == 1
+    told = [_words(actor, now) for actor, now in seen]
+    words = [" and ".join(told if alone else (f"{one} {turn}".strip() for one, turn in zip(told, turns, strict=True)))]
+    words += [film.backdrop, *(turns if alone else ())]
     over = [film.camera] if film.camera else []  # without the word camera, which is a thing that is drawn
     over += ["it gets dark"] if film.dusk else []
     if frame >= FRAMES // 4:  # what goes on through all of the film has words for a half and for the whole of it

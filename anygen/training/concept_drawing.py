@@ -82,7 +82,7 @@ class DrawingStage(nn.Module):
         if stream.random() >= self.edits:
             return None, self.scene(stream)
         _, source, _, target = sample_edit(stream)
-        return source, on_cells(target) if self.aligned else target
+        return source, on_cells(target, source.things) if self.aligned else target
 
     def parts(self, stream: random.Random, concept: Concept | None) -> tuple[Part | None, Part, str]:
         """The picture to be edited if there is one, the one to be drawn, and what is said of it."""

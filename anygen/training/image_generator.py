@@ -176,8 +176,9 @@ class ImageGeneratorStage(nn.Module):
     not, the UNet has to agree with itself on one of many places, at noise levels that are rarely drawn; until it can,
     things come twice and relations are lost.
 
-    A share `edits` of the scenes are edits of another one, whose picture an adapter reads beside them: what the caption
-    leaves open is as it was there, on the nearest cells. Now and then that picture has nothing to do with the scene.
+    A share `edits` of the scenes are edits of another one, whose picture an adapter reads beside them: what is not
+    touched is where it was there, to the pixel, and what comes on the nearest cells. Now and then that picture has
+    nothing to do with the scene.
 
     A share `placed` of the scenes stands anywhere on the grid, and the caption says where square by square
     (`squares.placed_caption`). A text encoder that learns this when it can do all else is held near to what it says of
@@ -274,7 +275,7 @@ class ImageGeneratorStage(nn.Module):
         _, source, _, target = sample_edit(stream)
         if stream.random() < _UNRELATED:
             return source, self.scene(stream)
-        return source, on_cells(target) if self.grid else target
+        return source, on_cells(target, source.things) if self.grid else target
 
     def ordered(self, stream: random.Random) -> tuple[Scene | None, Scene, str]:
         """The same, and what is said of the scene to be drawn."""

@@ -133,6 +133,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
             adapter=r.adapter,
             aligned=r.aligned,
             sketch_steps=r.motion_sketch,
+            stills=r.motion_stills,
             begin=begin,
             **options,
         )

@@ -15,10 +15,10 @@ from anygen.playground.film import Film, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
-from anygen.playground.storyboard import frame_caption, keys_of, storyboard
+from anygen.playground.storyboard import UNLIKE, frame_caption, keys_of, storyboard
 from anygen.playground.watching import film_caption
 from anygen.training.footage import film_cover, things_of
-from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels, pictures_of
+from anygen.training.image_generator import TIMESTEPS, build_scheduler, flow_loss, noise_levels, pictures_of
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -26,6 +26,8 @@ FILM = FilmOptions(storyboards=True, shared_noise=0.5)
 """Each frame is told its own, and the noise of a film's frames is half the same, PYoCo's mixed noise."""
 
 _PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
+_STILL = "still/"  # before what it has of films' frames that are pictures of their own
+_LIKE = 0.1  # share of the frames that pictures could be, of those that are pictures of their own
 _SKETCHED = 12  # captions in the place of a film, while the text encoder learns alone
 
 
@@ -121,6 +123,10 @@ class VideoGeneratorStage(nn.Module):
     encoder that both generators share learns that alone, from key frames: its states at the names are to tell what the
     things look like and where they are, as those of pictures do (`ImageGeneratorStage`), while it is held near to what
     it says of pictures. Then it rests.
+
+    With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
+    captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
+    rare in films, of which a batch has few. Of frames without such turns and sizes one in ten is kept.
     """
 
     name = "video-generator"
@@ -143,6 +149,7 @@ class VideoGeneratorStage(nn.Module):
         adapter: str = "",
         aligned: bool = True,
         sketch_steps: int = 0,
+        stills: int = 0,
         begin: Any = None,
     ) -> None:
         super().__init__()
@@ -152,7 +159,9 @@ class VideoGeneratorStage(nn.Module):
             )
         if sketch_steps and not pictures:
             raise RequestError("a text encoder that learns storyboards has to see pictures, too: set motion_pictures")
-        self.repeats, self.focus, self.sketch_steps = repeats, focus, sketch_steps
+        if stills and not pictures:
+            raise RequestError("frames that are pictures teach the UNet of pictures: set motion_pictures")
+        self.repeats, self.focus, self.sketch_steps, self.stills = repeats, focus, sketch_steps, stills
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
         self.vae = image.vae.eval().requires_grad_(False)
         self.tokenizer = image.tokenizer
@@ -221,13 +230,17 @@ class VideoGeneratorStage(nn.Module):
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
         layers, grounds = self.projection.orders(films, given)
         told = self.teller.coded(texts)
-        return self._shown(step, seed) | {
-            "layers": layers,
-            "grounds": grounds,
-            **{f"{_TOLD}{key}": value for key, value in told.items()},
-            "frames": torch.tensor([0, *frames[1:]] if given else frames),
-            "given": torch.tensor(given),
-        }
+        return (
+            self._shown(step, seed)
+            | self._stilled(step, seed)
+            | {
+                "layers": layers,
+                "grounds": grounds,
+                **{f"{_TOLD}{key}": value for key, value in told.items()},
+                "frames": torch.tensor([0, *frames[1:]] if given else frames),
+                "given": torch.tensor(given),
+            }
+        )
 
     def _shown(self, step: int, seed: int) -> Batch:
         """What a batch has of pictures."""
@@ -238,13 +251,45 @@ class VideoGeneratorStage(nn.Module):
         """Key frames and their captions, beside pictures."""
         assert self.pictures is not None
         films = [self.film(stream) for _ in range(count)]
-        frames = [stream.choice([key for actor in film.movers for key in keys_of(actor)]) for film in films]
-        texts = [frame_caption(film, frame) for film, frame in zip(films, frames, strict=True)]
+        frames, texts = self._key_frames(films, stream)
         ids, ends = self.pictures.tokens(texts)
         layers = self.projection.orders(films)[0][torch.arange(count), frames]  # [films, LAYERS, 4]
         named = self.pictures.named(texts, ends)
         found = {"ids": ids, "named": named, "things": things_of(films), "layers": layers[:, None]}
         return self._shown(step, seed) | {f"{_SKETCH}{key}": value for key, value in found.items()}
+
+    def _key_frames(self, films: list[Film], stream: random.Random) -> tuple[list[int], list[str]]:
+        """One of each film's key frames, and what is told of it."""
+        frames = [stream.choice([key for actor in film.movers for key in keys_of(actor)]) for film in films]
+        return frames, [frame_caption(film, frame) for film, frame in zip(films, frames, strict=True)]
+
+    def _stilled(self, step: int, seed: int) -> Batch:
+        """What a batch has of films' frames that are pictures of their own."""
+        if not self.stills:
+            return {}
+        assert self.pictures is not None
+        stream = random.Random(f"{seed}|{step}|stills")
+        films: list[Film] = []
+        frames: list[int] = []
+        texts: list[str] = []
+        while len(films) < self.stills:
+            film = self.film(stream)
+            (frame,), (text,) = self._key_frames([film], stream)
+            if stream.random() < (1 if any(words in text for words in UNLIKE) else _LIKE):
+                films, frames, texts = [*films, film], [*frames, frame], [*texts, text]
+        ids, _ = self.pictures.tokens(["" if stream.random() < 0.1 else text for text in texts])
+        layers, grounds = (part[torch.arange(len(films)), frames][:, None] for part in self.projection.orders(films))
+        return {f"{_STILL}ids": ids, f"{_STILL}layers": layers, f"{_STILL}grounds": grounds}
+
+    def _drawn(self, stills: Batch, rng: torch.Generator) -> Tensor:
+        """Flow matching of frames as pictures, by the image generator's own UNet."""
+        assert self.pictures is not None
+        with torch.no_grad():
+            condition = self.text_encoder(stills["ids"])[0]
+            frames = self.projection.draw(stills["layers"], stills["grounds"])[:, 0]
+            latents = self.vae.encode(to_pixels(frames)).latent_dist.mean.float() * self.vae.config.scaling_factor
+        weight = self.weight(stills["layers"], torch.tensor([0]))[: len(latents), :, 0]
+        return flow_loss(self.pictures.unet, latents, condition, rng, weight / weight.mean())
 
     def _told(self, sketch: Batch) -> dict[str, Tensor]:
         """How well key frames' captions tell what is where."""
@@ -287,6 +332,9 @@ class VideoGeneratorStage(nn.Module):
         losses["flow"] = (weight / weight.mean() * squared).mean()
         if self.pictures is not None:
             losses["picture"] = self.pictures(shown, rng)["flow"]
+        if self.stills:
+            stills = {key.removeprefix(_STILL): value for key, value in batch.items() if key.startswith(_STILL)}
+            losses["still"] = self._drawn(stills, rng)
         return losses
 
     def weight(self, layers: Tensor, frames: Tensor) -> Tensor:

@@ -52,6 +52,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         edits=r.edits,
         aligned=r.aligned,
         sketch_steps=r.motion_sketch,
+        stills=r.motion_stills,
     )
     if not run._fit(stage, folder, "video-generator"):
         return False
