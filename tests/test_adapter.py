@@ -124,7 +124,7 @@ def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None
     batch = stage.prepare(0, 32, 0)
     given = batch["given"]
     assert 0 < given.sum() < len(given) == 16
-    features = stage.features(batch)
+    features = stage.features(batch, stage.seen(batch))
     assert features is not None and [level.shape[1:] for level in features] == [(16, 8, 8), (16, 4, 4)]
     there = features[0].abs().sum((1, 2, 3)) > 0
     assert there.tolist() == given.tolist() * 2  # at both noise levels, and nothing where no picture is
@@ -165,7 +165,9 @@ def test_edits_are_samples_of_the_playground(stage: ImageGeneratorStage, tmp_pat
     assert 0.5 < sum(shared) / len(shared) < 0.97  # some are replaced, and some have nothing to do with each other
     plain = ImageGeneratorStage(build_vae(16, (8, 8), 4), train_tokenizer(700), 16, SIZES_OF, looks=0)
     assert plain.adapter is None and "given" not in plain.prepare(0, 8, 0)
-    assert plain.features(plain.prepare(0, 8, 0)) is None
+    batch = plain.prepare(0, 8, 0)
+    assert plain.seen(batch) is None and plain.features(batch, None) is None and plain.who is None
+    assert set(plain(batch, torch.Generator().manual_seed(0))) == {"flow"}
 
 
 def test_what_an_edit_leaves_stays_to_the_pixel(stage: ImageGeneratorStage) -> None:

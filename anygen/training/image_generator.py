@@ -27,7 +27,8 @@ TIMESTEPS = 1000
 ANCHOR = 4.0
 """Weight of what holds a trained text encoder near to what it says."""
 
-_UNRELATED = 0.15  # share of the pictures to be edited that the scene has nothing of
+_TOLD_APART = 0.2  # weight of telling from what the adapter sees which thing is where
+_UNRELATED = 0.1  # share of the pictures to be edited that the scene has nothing of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,7 +179,8 @@ class ImageGeneratorStage(nn.Module):
 
     A share `edits` of the scenes are edits of another one, whose picture an adapter reads beside them: what is not
     touched is where it was there, to the pixel, and what comes on the nearest cells. Now and then that picture has
-    nothing to do with the scene.
+    nothing to do with the scene. To know what goes and what stays the UNet has to find what the caption names: from
+    what the adapter sees in a cell, a linear head tells which thing is there. The head is not part of the pipeline.
 
     A share `placed` of the scenes stands anywhere on the grid, and the caption says where square by square
     (`squares.placed_caption`). A text encoder that learns this when it can do all else is held near to what it says of
@@ -221,6 +223,7 @@ class ImageGeneratorStage(nn.Module):
         grid = side // 2 ** (len(vae.config.block_out_channels) - 1)
         self.unet = build_unet(vae.config.latent_channels, grid, sizes)
         self.adapter = build_adapter(vae.config.latent_channels, sizes) if edits else None
+        self.who = nn.Linear(sizes.channels[0], len(THINGS) + 1) if edits else None
         self.compositor = Compositor(side)
         self.cells, self.grid = grid, grid if aligned else None
         self.looks_weight, self.sketch_steps = looks, sketch_steps
@@ -299,6 +302,7 @@ class ImageGeneratorStage(nn.Module):
             seen, behind = self.compositor.orders([source or target for source, target in pairs])
             given = torch.tensor([source is not None for source, _ in pairs])
             batch |= {"source_layers": seen, "source_ground": behind, "given": given}
+            batch["source_things"] = self.compositor.things([source or target for source, target in pairs])
         if self.looks_weight:
             batch |= {"named": self.named(texts, ends), "things": self.compositor.things(scenes)}
         return batch
@@ -315,7 +319,10 @@ class ImageGeneratorStage(nn.Module):
         latents = self.latents(batch["layers"], batch["ground"]).repeat(self.repeats, 1, 1, 1)
         condition = condition.repeat(self.repeats, 1, 1)
         weight = self.weight(self.under(batch), latents)
-        losses["flow"] = flow_loss(self.unet, latents, condition, rng, weight, self.features(batch))
+        seen = self.seen(batch)
+        losses["flow"] = flow_loss(self.unet, latents, condition, rng, weight, self.features(batch, seen))
+        if seen is not None and self.who is not None:
+            losses["who"] = _TOLD_APART * self.recognised(batch, self.who(seen[0].flatten(2).transpose(1, 2)))
         return losses
 
     def apart(self, batch: Batch, condition: Tensor) -> Tensor:
@@ -333,13 +340,30 @@ class ImageGeneratorStage(nn.Module):
         pixels = to_pixels(self.compositor.draw(layers, ground))
         return self.vae.encode(pixels).latent_dist.mean.float() * self.vae.config.scaling_factor
 
-    def features(self, batch: Batch) -> list[Tensor] | None:
-        """What the adapter makes of the pictures to be edited, nothing where there is none, at every noise level."""
+    def seen(self, batch: Batch) -> list[Tensor] | None:
+        """What the adapter makes of the pictures to be edited: [scenes, channels, cells, cells] for each level."""
         if self.adapter is None:
             return None
+        return list(self.adapter(self.latents(batch["source_layers"], batch["source_ground"])))
+
+    def features(self, batch: Batch, seen: list[Tensor] | None) -> list[Tensor] | None:
+        """What the UNet is shown of it, nothing where no picture is edited, at every noise level."""
+        if seen is None:
+            return None
         given = batch["given"].float().view(-1, 1, 1, 1)
-        seen = self.adapter(self.latents(batch["source_layers"], batch["source_ground"]))
         return [(given * level).repeat(self.repeats, 1, 1, 1) for level in seen]
+
+    def recognised(self, batch: Batch, told: Tensor) -> Tensor:
+        """How well `told` [scenes, cells, things + 1] has what is in front in a cell; cells with nothing count a fifth."""
+        cover = self.compositor.cover(batch["source_layers"], self.cells)  # [scenes, LAYERS, cells]
+        things, nothing = batch["source_things"], len(THINGS)
+        there = torch.full_like(cover[:, 0], nothing, dtype=torch.long)
+        for layer in range(cover.shape[1]):
+            index = things[:, layer, None]
+            there = torch.where(cover[:, layer] & (index >= 0), index, there)
+        weight = torch.ones(nothing + 1, device=told.device)
+        weight[nothing] = 0.2
+        return F.cross_entropy(told.float().flatten(0, 1), there.flatten(), weight)
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
         """How well the states at things' names tell what the things look like and where they are."""
@@ -494,4 +518,6 @@ def pictures_of(
             part.requires_grad_(True)
     if own is not None:
         own.requires_grad_(True)
+    if stage.who is not None:
+        stage.who.requires_grad_(True)
     return stage

@@ -331,7 +331,9 @@ class VideoGeneratorStage(nn.Module):
         squared = (predicted.float() - (noise - latents)).square()
         losses["flow"] = (weight / weight.mean() * squared).mean()
         if self.pictures is not None:
-            losses["picture"] = self.pictures(shown, rng)["flow"]
+            pictured = self.pictures(shown, rng)
+            losses["picture"] = pictured.pop("flow")
+            losses |= pictured
         if self.stills:
             stills = {key.removeprefix(_STILL): value for key, value in batch.items() if key.startswith(_STILL)}
             losses["still"] = self._drawn(stills, rng)
