@@ -354,7 +354,7 @@ class ImageGeneratorStage(nn.Module):
         return [(given * level).repeat(self.repeats, 1, 1, 1) for level in seen]
 
     def recognised(self, batch: Batch, told: Tensor) -> Tensor:
-        """How well `told` [scenes, cells, things + 1] has what is in front in a cell; cells with nothing count a fifth."""
+        """How well `told` [scenes, cells, things + 1] has what is in front; cells with nothing count a fifth."""
         cover = self.compositor.cover(batch["source_layers"], self.cells)  # [scenes, LAYERS, cells]
         things, nothing = batch["source_things"], len(THINGS)
         there = torch.full_like(cover[:, 0], nothing, dtype=torch.long)
