@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from anygen.error import ModelError
+from anygen.error import ModelError, RequestError
 from anygen.generators.image import ImageGenerator
 from anygen.media import Image
 from anygen.meta import networks
 from anygen.playground.arrange import on_cells
 from anygen.playground.scene import Placed, place_of, relation_of, sample_scene
 from anygen.playground.things import SIZES
-from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage, pictures_of
 from anygen.training.image_vae import build_vae
 from anygen.training.tokenizer import train_tokenizer
 
@@ -118,6 +118,14 @@ def test_a_folder_of_diffusers_own_pipeline_with_an_adapter_opens(
     generator.save_pretrained(tmp_path / "beside")
     assert networks(tmp_path / "beside").keys() == {"vae", "unet", "text_encoder", "adapter"}
     assert not any("_name_or_path" in path.read_text() for path in (tmp_path / "beside").rglob("*.json"))
+
+
+def test_a_generator_keeps_the_adapter_that_it_has(stage: ImageGeneratorStage) -> None:
+    pipeline = copy.deepcopy(stage).pipeline()
+    kept = pictures_of(pipeline, focus=1.0, settled=0.5, edits=0.5, adapter="full_adapter")
+    assert kept.adapter is pipeline.adapter and kept.who is not None and kept.who.weight.requires_grad
+    with pytest.raises(RequestError, match="adapter=light_adapter: this generator has a full_adapter, which learns on"):
+        pictures_of(pipeline, focus=1.0, settled=0.5, edits=0.5, adapter="light_adapter")
 
 
 def test_the_adapter_learns_from_edits_alone(stage: ImageGeneratorStage) -> None:

@@ -479,7 +479,8 @@ def pictures_of(
 ) -> ImageGeneratorStage:
     """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
 
-    A pipeline without an adapter gets a new one of the type `adapter` ("full_adapter" or "light_adapter"), if any.
+    A pipeline without an adapter gets a new one of the type `adapter` ("full_adapter" or "light_adapter"), if any;
+    RequestError where it has one of the other type.
 
     With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
     batches it learns alone. Without `placed` it learns in these alone, then it rests.
@@ -493,6 +494,8 @@ def pictures_of(
         text_width=image.text_encoder.config.d_model,
         length=image.tokenizer.model_max_length,
     )
+    if own is not None and adapter and own.config.adapter_type != adapter:
+        raise RequestError(f"adapter={adapter}: this generator has a {own.config.adapter_type}, which learns on")
     if own is None and adapter:
         own = build_adapter(image.vae.config.latent_channels, sizes, adapter)
     side, edits = int(config.sample_size) * image.vae_scale_factor, edits if own is not None else 0.0
