@@ -1,6 +1,7 @@
 """Output projectors that see the picture which is edited: what they see, learn and are told."""
 
 import random
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,16 +15,17 @@ from anygen.engine import Engine
 from anygen.error import ModelError, RequestError
 from anygen.media import Image
 from anygen.model import AnyGenModel
-from anygen.playground.arrange import settle
+from anygen.playground.arrange import fits, settle
 from anygen.playground.caption import caption
 from anygen.playground.dialogue import sample_chat
 from anygen.playground.edit import sample_edit
 from anygen.playground.film import Film
 from anygen.playground.film import settle as settle_film
 from anygen.playground.film_dialogue import sample_animated
-from anygen.playground.scene import sample_scene
-from anygen.playground.squares import placed_caption
+from anygen.playground.scene import in_split, sample_scene
+from anygen.playground.squares import placed_caption, squares_in
 from anygen.playground.storyboard import storyboard
+from anygen.playground.undo import undone
 from anygen.projectors import QueryConfig, QueryTransformer
 from anygen.testing import tiny_model
 from anygen.training.alignment import AlignmentStage
@@ -157,13 +159,49 @@ def test_stage_two_learns_from_what_is_seen(tmp_path: Path) -> None:
         optimizer.zero_grad()
         losses["condition_image"].backward()
         optimizer.step()
-    pool = stage.pool["image"]
-    assert pool.edits is not None and pool.seen is not None and pool.edits.any() and not pool.edits.all()
-    for row, text in enumerate(pool.captions):
-        assert (":" in text) == bool(pool.edits[row]) == bool(pool.seen[row].any())
+    held = stage.states("heldout", 24)["image"]
+    assert held.edits is not None and held.seen is not None and held.edits.any() and not held.edits.all()
+    for row, text in enumerate(held.captions):
+        assert bool(squares_in(text)) == bool(held.edits[row]) == bool(held.seen[row].any())
     assert seen[-1] < seen[0]
     assert float(model.output_projectors["image"].sight.weight.grad.abs().sum()) > 0
     assert 0 <= stage.sample(tmp_path, 0)["nearest_image"] <= 1
+
+
+def test_every_batch_shows_other_pictures_behind_the_same_requests(tmp_path: Path) -> None:
+    model = seeing_model(tmp_path / "model")
+    stage = StatesStage("stage2", model, {"draw": 1}, pool=8, length=600).train()
+    pool = stage.states("train", 8)["image"]
+    assert pool.seen is None  # of the pool itself nothing is shown
+    rows = torch.zeros(40, dtype=torch.long)
+    first, again = (stage._seen_anew("image", pool.of(rows), list(range(start, start + 40))) for start in (0, 0))
+    other = stage._seen_anew("image", pool.of(rows), list(range(40, 80)))
+    assert first.captions == again.captions != other.captions and torch.equal(first.seen, again.seen)
+    plain = pool.captions[0]
+    told = [text for text, edits in zip(first.captions, first.edits.tolist(), strict=True) if edits]
+    assert len(set(told)) > 8 and {re.sub(r"( small)?( [a-h][1-8])+", "", text) for text in told} == {plain}
+    assert all(text == plain for text, edits in zip(first.captions, first.edits.tolist(), strict=True) if not edits)
+    assert len({tuple(one.flatten().tolist()) for one in first.seen[first.edits]}) == int(first.edits.sum())
+
+
+def test_a_picture_that_was_asked_for_may_be_an_edit_of_many() -> None:
+    """The caption stays, what the edit leaves is where it was, and training sees nothing that is held out."""
+    stream, kinds = random.Random(4), set()
+    for _ in range(600):
+        scene = sample_scene(stream)
+        source, target = undone(scene, stream)
+        assert caption(target) == caption(scene) and source != target
+        assert in_split(source, "train") and all(fits(placed) for placed in (*source.things, *target.things))
+        kept = [placed for placed in target.things if placed in source.things]
+        kinds.add((source.kind, target.kind, len(kept), source.backdrop == target.backdrop))
+        if len(source.things) == 1 == len(target.things) and not kept and source.backdrop == target.backdrop:
+            ours, theirs = source.things[0], target.things[0]
+            alike = (
+                (ours.thing == theirs.thing) + (ours.size == theirs.size) + ((ours.x, ours.y) == (theirs.x, theirs.y))
+            )
+            assert alike == 2
+    assert {("three", "pair", 2, True), ("pair", "one", 1, True), ("one", "pair", 1, True)} <= kinds
+    assert {("pair", "pair", 2, False), ("three", "three", 2, True), ("one", "one", 0, True)} <= kinds
 
 
 def test_stage_three_shows_what_is_edited(tmp_path: Path) -> None:

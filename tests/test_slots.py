@@ -1,6 +1,7 @@
 """Slots and squares: what a medium shows in words at fixed places, and where things stand to an eighth of a picture."""
 
 import random
+import re
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from anygen.playground.film import upright as upright_film
 from anygen.playground.hearing import sound_caption
 from anygen.playground.scene import Placed, Scene, in_split, is_heldout, sample_scene, turned
 from anygen.playground.slots import Slot, clip_slots, film_slots, scene_slots
-from anygen.playground.squares import centre_of, placed_caption, square_of
+from anygen.playground.squares import centre_of, placed_caption, square_of, squares_in
 from anygen.playground.watching import film_caption
 from anygen.projectors import ResamplerConfig, ResamplerProjector, tells_slots
 from anygen.template import IGNORE
@@ -189,16 +190,17 @@ def test_a_square_says_where_a_thing_on_the_grid_stands() -> None:
             assert max(abs(x - placed.x), abs(y - placed.y)) <= 1 / 16 + 1e-9
 
 
-def test_a_placed_caption_is_the_caption_and_the_squares_of_its_things() -> None:
-    assert placed_caption(pair("dog", "left of", "cat")) == "a dog left of a cat, sea: b5 g5"
+def test_a_placed_caption_is_the_caption_with_squares_behind_names() -> None:
+    assert placed_caption(pair("dog", "left of", "cat")) == "a dog b5 left of a cat g5, sea"
+    assert placed_caption(pair("dog", "left of", "cat"), "a cat beside it, sea") == "a cat g5 beside it, sea: b5"
     row = tuple(Placed(thing="owl", size="small", x=x, y=0.5) for x in (0.2, 0.5, 0.8))
-    assert placed_caption(Scene(kind="count", things=row, backdrop="sea")).startswith("three owls, sea: small ")
+    assert placed_caption(Scene(kind="count", things=row, backdrop="sea")) == "three owls small c5 e5 g5, sea"
     stream = random.Random(1)
     for _ in range(200):
         scene = on_cells(sample_scene(stream))
-        text, _, squares = placed_caption(scene).partition(": ")
-        assert text == caption(scene)
-        assert squares.removeprefix("small ").split() == [square_of(placed) for placed in scene.things]
+        text = placed_caption(scene)
+        assert re.sub(r"( small)?(?: [a-h][1-8])+", "", text) == caption(scene)
+        assert [text[end - 2 : end] for end in squares_in(text)] == [square_of(placed) for placed in scene.things]
 
 
 # --- the training split

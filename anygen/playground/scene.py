@@ -178,3 +178,27 @@ def sample_scene(
         )
         if in_split(scene, split):
             return scene
+
+
+def rearranged(scene: Scene, stream: random.Random, grid: int | None = None) -> Scene:
+    """Another picture of the same canonical caption: things of the same names elsewhere, the backdrop in any variant.
+
+    Where a caption does not tell sizes, they are drawn anew, too.
+    """
+    names = [placed.thing for placed in scene.things]
+    while True:
+        if scene.relation:
+            things = _pair(stream, scene.relation, grid)
+        elif scene.kind == "one":
+            (like,) = scene.things
+            x, y = _inside(stream, like.size, grid)
+            if place_of(x, y) != place_of(like.x, like.y):
+                continue
+            things = (replace(like, x=x, y=y),)
+        elif scene.kind == "three":
+            things = _three(stream, grid)
+        else:
+            size = {2: "medium", 4: "small"}.get(len(names)) or stream.choice(("small", "medium"))
+            things = _apart(stream, names, size, grid)
+        things = tuple(replace(placed, thing=name) for placed, name in zip(things, names, strict=True))
+        return replace(scene, things=things, variant=stream.randrange(VARIANTS))

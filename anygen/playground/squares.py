@@ -1,17 +1,21 @@
-"""Squares: where things stand to an eighth of the canvas, in words that a generator is told behind a caption.
+"""Squares: where things stand to an eighth of the canvas, in words that a generator is told behind their names.
 
-The canvas is a board of eight by eight. Columns are a to h from the left, rows 1 to 8 from the top: 'a dog left of a
-cat, meadow: b4 g5'. A caption leaves open where exactly things stand; what edits a picture has to keep it.
+The canvas is a board of eight by eight. Columns are a to h from the left, rows 1 to 8 from the top: 'a dog b4 left of a
+cat g5, meadow'. A caption leaves open where exactly things stand; what edits a picture has to keep it. Behind its name
+a thing's square is next to what it belongs to; behind the whole caption a small text encoder hardly learns whose it is.
 """
 
 import math
+import re
 
 from anygen.playground.caption import caption
+from anygen.playground.reading import mentions
 from anygen.playground.scene import Placed, Scene
 from anygen.playground.things import SIZES
 
 SIDE = 8
 COLUMNS = "abcdefgh"
+_SQUARE = re.compile(r"\b[a-h][1-8]\b")
 
 
 def square_of(placed: Placed) -> str:
@@ -32,13 +36,26 @@ def centre_of(square: str, size: str) -> tuple[float, float]:
 
 
 def placed_caption(scene: Scene, said: str = "") -> str:
-    """The canonical caption, or what is `said` for it, and the squares of its things: 'two fish, sea: b4 g5'.
+    """The canonical caption, or what is `said` for it, with the squares of its things behind their names.
 
-    Of three things that are small it says so, as its caption does not: 'three owls, city: small b2 d5 g3'.
+    'a dog b4 left of a cat g5, meadow', 'two fish b4 g5, sea'. Of two or three things that are small it says so, as
+    their caption does not: 'three owls small b2 d5 g3, city'. The squares of things that it does not name stand at its
+    end: 'it, city: b2'.
     """
-    squares = " ".join(map(square_of, scene.things))
-    small = len(scene.things) == 3 and scene.things[0].size == "small"
-    return f"{said or caption(scene)}: {'small ' if small else ''}{squares}"
+    text, squares = said or caption(scene), dict[str, list[str]]()
+    for placed in scene.things:
+        squares.setdefault(placed.thing, []).append(square_of(placed))
+    small = "small " if len(scene.things) in (2, 3) and scene.things[0].size == "small" else ""
+    for name, end in sorted(mentions(text).items(), key=lambda named: -named[1]):
+        if name in squares:
+            text = f"{text[:end]} {small}{' '.join(squares.pop(name))}{text[end:]}"
+    rest = " ".join(square for some in squares.values() for square in some)
+    return f"{text}: {small}{rest}" if rest else text
+
+
+def squares_in(text: str) -> list[int]:
+    """Where in a text each of its squares ends."""
+    return [found.end() for found in _SQUARE.finditer(text)]
 
 
 def _corner(middle: float, cells: int) -> int:

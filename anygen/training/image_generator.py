@@ -2,7 +2,8 @@
 
 import copy
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from anygen.playground.compositor import Compositor
 from anygen.playground.edit import sample_edit
 from anygen.playground.reading import mentions
 from anygen.playground.scene import Scene, sample_scene
-from anygen.playground.squares import placed_caption
+from anygen.playground.squares import placed_caption, squares_in
 from anygen.playground.things import INDEX, THINGS
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
@@ -253,23 +254,38 @@ class ImageGeneratorStage(nn.Module):
         )
         return coded["input_ids"], coded["offset_mapping"][..., 1]
 
-    def named(self, texts: list[str], ends: Tensor) -> Tensor:
-        """At which token what thing's name ends: rows of (text, token, thing), [names, 3]."""
+    def named(self, texts: list[str], ends: Tensor, scenes: Sequence[Scene] = ()) -> Tensor:
+        """At which token what thing's name ends: rows of (text, token, thing, -1), [names, 4].
+
+        Of `scenes` that are told square by square also where those end, with the thing's layer for the -1.
+        """
         rows = []
         for row, text in enumerate(texts):
-            for thing, end in mentions(text).items():
+            found = [(INDEX[thing], -1, end) for thing, end in mentions(text).items()]
+            if scenes and len(squares := squares_in(text)) == len(scenes[row].things):
+                layers = list(enumerate(t.thing for t in scenes[row].things))
+                layers = (
+                    [(len(layers) - 1 - i, t) for i, t in layers] if scenes[row].relation == "in front of" else layers
+                )
+                found += [(INDEX[t], i, end) for (i, t), end in zip(layers, squares, strict=True)]
+            for thing, layer, end in found:
                 token = (ends[row] >= end).nonzero()
                 if len(token):
-                    rows.append((row, int(token[0]), INDEX[thing]))
-        return torch.tensor(rows).view(-1, 3)
+                    rows.append((row, int(token[0]), thing, layer))
+        return torch.tensor(rows).view(-1, 4)
 
     def scene(self, stream: random.Random) -> Scene:
         scene = sample_scene(stream, grid=self.grid)
         return settle(scene) if stream.random() < self.settled else scene
 
     def placed_scene(self, stream: random.Random) -> Scene:
-        """A scene of which is told where all of it stands: any, or what an edit makes of one."""
-        return on_cells(sample_edit(stream)[3]) if stream.random() < 0.3 else sample_scene(stream, grid=self.grid)
+        """A scene of which is told where all of it stands: any, or what an edit makes of one.
+
+        Its backdrop is settled as often as those of other scenes.
+        """
+        edited = stream.random() < 0.3
+        scene = on_cells(sample_edit(stream)[3]) if edited else sample_scene(stream, grid=self.grid)
+        return replace(scene, variant=0) if stream.random() < self.settled else scene
 
     def edited(self, stream: random.Random) -> tuple[Scene | None, Scene]:
         """The scene of a picture to be edited, or None, and the scene to be drawn."""
@@ -304,7 +320,7 @@ class ImageGeneratorStage(nn.Module):
             batch |= {"source_layers": seen, "source_ground": behind, "given": given}
             batch["source_things"] = self.compositor.things([source or target for source, target in pairs])
         if self.looks_weight:
-            batch |= {"named": self.named(texts, ends), "things": self.compositor.things(scenes)}
+            batch |= {"named": self.named(texts, ends, scenes), "things": self.compositor.things(scenes)}
         return batch
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
@@ -366,17 +382,19 @@ class ImageGeneratorStage(nn.Module):
         return F.cross_entropy(told.float().flatten(0, 1), there.flatten(), weight)
 
     def told(self, batch: Batch, condition: Tensor) -> dict[str, Tensor]:
-        """How well the states at things' names tell what the things look like and where they are."""
+        """How well the states at things' names, and at squares, tell what the things look like and where they are."""
         return self.tells(
             condition, batch["named"], batch["things"], self.compositor.cover(batch["layers"], self.cells)
         )
 
     def tells(self, condition: Tensor, named: Tensor, things: Tensor, cover: Tensor) -> dict[str, Tensor]:
         """The same of pictures whose `things` [pictures, layers] cover these cells [pictures, layers, cells]."""
-        row, token, thing = named.unbind(1)
+        row, token, thing, layer = named.unbind(1)
         told = self.look(condition[row, token]).float()
         look, where = told[:, : self.sprites.shape[1]], told[:, self.sprites.shape[1] :]
-        there = (cover[row] & (things[row] == thing[:, None])[..., None]).any(1).float()
+        order = torch.arange(things.shape[1], device=layer.device)
+        its = torch.where(layer[:, None] < 0, things[row] == thing[:, None], order == layer[:, None])
+        there = (cover[row] & its[..., None]).any(1).float()
         return {
             "looks": self.looks_weight * F.mse_loss(look, self.sprites[thing]),
             "where": self.looks_weight * F.binary_cross_entropy_with_logits(where, there),
@@ -475,6 +493,7 @@ def pictures_of(
     edits: float,
     placed: float = 0.0,
     sketch_steps: int = 0,
+    rests: bool = False,
     adapter: str = "",
 ) -> ImageGeneratorStage:
     """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
@@ -483,9 +502,10 @@ def pictures_of(
     RequestError where it has one of the other type.
 
     With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
-    batches it learns alone. Without `placed` it learns in these alone, then it rests.
+    batches it learns alone. Without `placed`, or where it `rests` anyway as others share it, it learns in these alone.
     """
-    learns = bool(placed or sketch_steps)
+    rests = rests or not placed
+    learns = bool(sketch_steps) or not rests
     config, own = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
         channels=tuple(config.block_out_channels),
@@ -504,7 +524,7 @@ def pictures_of(
         image.tokenizer,
         side,
         sizes,
-        text_steps=None if placed else sketch_steps,
+        text_steps=sketch_steps if rests else None,
         focus=focus,
         looks=1.0 if learns else 0.0,
         sketch_steps=sketch_steps,

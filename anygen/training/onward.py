@@ -130,6 +130,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
             whole=r.motion_whole,
             pictures=r.motion_pictures,
             edits=r.edits,
+            placed=r.placed,
             adapter=r.adapter,
             aligned=r.aligned,
             sketch_steps=r.motion_sketch,

@@ -11,10 +11,12 @@ from anygen.playground.film import settle as settle_film
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.squares import placed_caption
 from anygen.playground.storyboard import storyboard
+from anygen.playground.undo import undone
 from anygen.projectors import QueryTransformer
 
 _SEEN = 0.9  # share of the edits whose picture is seen; a request need not say that it edits
 _BESIDE = 0.15  # share of all else beside which a picture is seen that has nothing to do with it
+_EDITED, _ASIDE = 0.65, 0.05  # the same of pictures behind cached requests, which are shown anew
 
 
 def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scene | None]:
@@ -25,6 +27,22 @@ def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scen
         seen = stream.random() < (_BESIDE if source is None else _SEEN)
         found.append((sample_scene(stream) if source is None else source) if seen else None)
     return found
+
+
+def seen_anew(part: dict[str, Any], stream: random.Random) -> tuple[Scene | None, str]:
+    """A picture behind one that was asked for, or none, and what a generator is told of the one: in squares what the
+    other shows of it.
+
+    The request's states say a caption and nothing of the picture behind it, whatever that was when they were cached: it
+    may be any of which an edit makes this one (`undo.undone`), and is another one every time.
+    """
+    said, chance = caption_of(part), stream.random()
+    if chance < _EDITED:
+        source, target = undone(part["scene"], stream)
+        return source, placed_caption(target, said)
+    if chance < _EDITED + _ASIDE:
+        return sample_scene(stream), placed_caption(settle(part["scene"]), said)
+    return None, said
 
 
 def told_to(generator: Any, part: dict[str, Any], *, seen: bool = False) -> str:

@@ -17,7 +17,7 @@ from anygen.training.features import chosen
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES
-from anygen.training.sighting import sources, told_to
+from anygen.training.sighting import seen_anew, sources, told_to
 from anygen.training.telling import Telling
 
 ASKED = 4
@@ -35,12 +35,21 @@ class States(NamedTuple):
     captions: list[str]
     seen: Tensor | None = None  # features of the media that are edited [n, tokens, width], of which some are none:
     edits: Tensor | None = None  # [n]
+    parts: tuple[dict[str, Any], ...] = ()  # what was asked for
 
-    def sights(self, rows: Tensor) -> list[Tensor | None] | None:
+    def of(self, rows: Tensor) -> "States":
+        """These rows."""
+        numbers = rows.tolist()
+        tensors = {k: v[rows] for k, v in self._asdict().items() if isinstance(v, Tensor)}
+        return self._replace(
+            **tensors, captions=[self.captions[i] for i in numbers], parts=tuple(self.parts[i] for i in numbers)
+        )
+
+    def sights(self) -> list[Tensor | None] | None:
         """What is seen of the media behind these answers."""
         if self.seen is None or self.edits is None:
             return None
-        return [self.seen[row].float() if self.edits[row] else None for row in rows.tolist()]
+        return [one.float() if edits else None for one, edits in zip(self.seen, self.edits.tolist(), strict=True)]
 
 
 class StatesStage(nn.Module):
@@ -50,7 +59,8 @@ class StatesStage(nn.Module):
     again: a step costs the projectors alone. The signal tokens' embeddings stay as the language model learnt them. With
     `spoken` media that a projector tells in slots are given in these, which a language model reads after stage 3. With
     `only` the projectors of these media alone learn, from the tasks in whose answers they are. A sighted projector's
-    media are given as they are, and it sees those that are edited.
+    media are given as they are, and it sees those that are edited: in every batch others (`sighting.seen_anew`), so
+    that a small pool of requests teaches where things are in endless pictures.
     """
 
     short = True
@@ -107,7 +117,9 @@ class StatesStage(nn.Module):
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
         rows = {modality: torch.rand(size, generator=rng) for modality in self.media}
         counts = {modality: self.model.output_projectors[modality].moments for modality in self.media}
-        return rows | {f"{m}/parts": torch.randperm(n, generator=rng)[:ASKED] for m, n in counts.items() if n > 1}
+        turns = {f"{m}/turns": torch.randint(2**31, (size,), generator=rng) for m in self.sighted}
+        asked = {f"{m}/parts": torch.randperm(n, generator=rng)[:ASKED] for m, n in counts.items() if n > 1}
+        return rows | turns | asked
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         self.pool = self.pool or self.states("train", self.pool_size)
@@ -115,14 +127,24 @@ class StatesStage(nn.Module):
         for modality, pool in self.pool.items():
             rows = (batch[modality] * len(pool.hidden)).long()
             projector, parts = self.model.output_projectors[modality], batch.get(f"{modality}/parts")
-            predicted = self.model.predict_condition(modality, pool.hidden[rows].float(), parts, pool.sights(rows))
+            asked = pool.of(rows)
+            if modality in self.sighted:
+                asked = self._seen_anew(modality, asked, batch[f"{modality}/turns"].tolist())
+            predicted = self.model.predict_condition(modality, asked.hidden.float(), parts, asked.sights())
             losses[f"condition_{modality}"] = condition_loss(
                 predicted.float(),
-                projector.part(pool.conditions[rows].float(), parts),
+                projector.part(asked.conditions.float(), parts),
                 projector.part(projector.condition_std, parts),
-                projector.part(pool.weights[rows, :, None], parts)[..., 0],
+                projector.part(asked.weights[:, :, None], parts)[..., 0],
             )
         return losses
+
+    @torch.no_grad()
+    def _seen_anew(self, modality: str, asked: States, turns: list[int]) -> States:
+        """The same requests beside other pictures."""
+        pairs = [seen_anew(part, random.Random(turn)) for part, turn in zip(asked.parts, turns, strict=True)]
+        told = self._told(modality, asked.hidden, [text for _, text in pairs])
+        return self._behind(modality, asked._replace(**told), [source for source, _ in pairs])
 
     @torch.no_grad()
     def states(self, split: str, count: int) -> dict[str, States]:
@@ -147,7 +169,7 @@ class StatesStage(nn.Module):
             for modality in self.media:
                 if parts := [part for part in made if part["type"] == modality]:
                     hidden = self.model.span_states(modality, ids, out.hidden_states[-1])
-                    found[modality].append(self._states(modality, hidden, parts, stream))
+                    found[modality].append(self._states(modality, hidden, parts, stream, split))
         return {modality: _together(parts) for modality, parts in found.items() if parts}
 
     def _spoken(self, modality: str, parts: list[dict[str, Any]]) -> Tensor:
@@ -161,31 +183,40 @@ class StatesStage(nn.Module):
         shown = {key: value.to(self.model.device) for key, value in sense.shown(parts).items()}
         return self.model.encoders[modality](sense.features_of(shown)).float()
 
-    def _states(self, modality: str, hidden: Tensor, parts: list[dict[str, Any]], stream: random.Random) -> States:
-        generator = self.model.generator(modality)
-        behind = sources(parts, stream) if modality in self.sighted else [None] * len(parts)
+    def _states(
+        self, modality: str, hidden: Tensor, parts: list[dict[str, Any]], stream: random.Random, split: str
+    ) -> States:
+        generator, sighted = self.model.generator(modality), modality in self.sighted and split == "heldout"
+        behind = sources(parts, stream) if sighted else [None] * len(parts)
         captions = [told_to(generator, p, seen=source is not None) for p, source in zip(parts, behind, strict=True)]
+        states = States(hidden.bfloat16(), parts=tuple(parts), **self._told(modality, hidden, captions))
+        return self._behind(modality, states, behind) if sighted else states
+
+    def _told(self, modality: str, hidden: Tensor, captions: list[str]) -> dict[str, Any]:
+        """What these captions tell the generator, as fields of the states."""
+        generator = self.model.generator(modality)
         coded = {key: value.to(hidden.device) for key, value in generator.coded(captions).items()}
         told = generator.tell(**coded)  # [n, length, width]
         weights = padding_weights(coded["attention_mask"])
         if weights.shape[1] != told.shape[1]:
             weights = weights.new_ones(told.shape[:2])
-        states = States(hidden.bfloat16(), told.bfloat16(), weights, captions)
-        if modality not in self.sighted:
-            return states
-        encoder = self.model.encoders[modality]
-        seen = torch.zeros(len(parts), encoder.tokens, encoder.width, dtype=torch.bfloat16, device=hidden.device)
-        edits = torch.tensor([source is not None for source in behind], device=hidden.device)
+        return {"conditions": told.bfloat16(), "weights": weights, "captions": captions}
+
+    def _behind(self, modality: str, states: States, behind: list[Any]) -> States:
+        """The states with the features of the scenes behind them."""
+        encoder, device = self.model.encoders[modality], states.hidden.device
+        seen = torch.zeros(len(behind), encoder.tokens, encoder.width, dtype=torch.bfloat16, device=device)
+        edits = torch.tensor([source is not None for source in behind], device=device)
         if scenes := [{"type": modality, "scene": source} for source in behind if source is not None]:
             seen[edits] = self._features(modality, scenes).bfloat16()
         return states._replace(seen=seen, edits=edits)
 
+    @torch.no_grad()
     def sample(self, folder: Path, step: int) -> dict[str, float]:
         """Of held-out answers, how many of the predicted conditions are nearest to that of their own caption."""
         figures, lines = {}, []
         for modality, held in self.states("heldout", 240).items():
-            rows = torch.arange(len(held.hidden))
-            predicted = self.model.predict_condition(modality, held.hidden.float(), seen=held.sights(rows)).float()
+            predicted = self.model.predict_condition(modality, held.hidden.float(), seen=held.sights()).float()
             weight = held.weights[:, :, None]
             right = []
             for row, caption in enumerate(held.captions):
@@ -198,12 +229,9 @@ class StatesStage(nn.Module):
         return figures
 
 
-def _together(parts: list[States]) -> States:
+def _together(states: list[States]) -> States:
     """Several states as one."""
-    tensors = [
-        torch.cat(every) if every[0] is not None else None
-        for every in zip(*((p.hidden, p.conditions, p.weights, p.seen, p.edits) for p in parts), strict=True)
-    ]
-    hidden, conditions, weights, seen, edits = tensors
-    assert hidden is not None and conditions is not None and weights is not None
-    return States(hidden, conditions, weights, [caption for part in parts for caption in part.captions], seen, edits)
+    fields = [name for name, value in states[0]._asdict().items() if isinstance(value, Tensor)]
+    tensors = {name: torch.cat([getattr(one, name) for one in states]) for name in fields}
+    captions = [caption for one in states for caption in one.captions]
+    return states[0]._replace(**tensors, captions=captions, parts=tuple(part for one in states for part in one.parts))

@@ -122,7 +122,7 @@ class VideoGeneratorStage(nn.Module):
     Pictures' captions say of no two things where each of them is; storyboards do. For `sketch_steps` batches the text
     encoder that both generators share learns that alone, from key frames: its states at the names are to tell what the
     things look like and where they are, as those of pictures do (`ImageGeneratorStage`), while it is held near to what
-    it says of pictures. Then it rests.
+    it says of pictures. Then it rests. A share `placed` of the pictures' captions say squares, which it learns as well.
 
     With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
     captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
@@ -146,6 +146,7 @@ class VideoGeneratorStage(nn.Module):
         spatial: bool = False,
         pictures: int = 0,
         edits: float = 0.0,
+        placed: float = 0.0,
         adapter: str = "",
         aligned: bool = True,
         sketch_steps: int = 0,
@@ -173,7 +174,7 @@ class VideoGeneratorStage(nn.Module):
             self.unet.load_state_dict(begin.state_dict())
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
         options: dict[str, Any] = {"settled": settled, "edits": edits, "adapter": adapter}
-        options |= {"sketch_steps": sketch_steps}
+        options |= {"sketch_steps": sketch_steps, "placed": placed, "rests": True}
         self.pictures = pictures_of(image, focus=focus, **options) if pictures else None
         self.picture_count = pictures
         if pictures:

@@ -50,6 +50,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         spatial=r.motion_spatial,
         pictures=r.motion_pictures,
         edits=r.edits,
+        placed=r.placed,
         aligned=r.aligned,
         sketch_steps=r.motion_sketch,
         stills=r.motion_stills,
