@@ -176,6 +176,7 @@ def test_every_batch_shows_other_pictures_behind_the_same_requests(tmp_path: Pat
     rows = torch.zeros(40, dtype=torch.long)
     first, again = (stage._seen_anew("image", pool.of(rows), list(range(start, start + 40))) for start in (0, 0))
     other = stage._seen_anew("image", pool.of(rows), list(range(40, 80)))
+    assert first.seen is not None and again.seen is not None and first.edits is not None
     assert first.captions == again.captions != other.captions and torch.equal(first.seen, again.seen)
     plain = pool.captions[0]
     told = [text for text, edits in zip(first.captions, first.edits.tolist(), strict=True) if edits]

@@ -169,8 +169,14 @@ def test_frames_of_other_films_are_pictures_of_their_own(image: Any, monkeypatch
 
 def heard(stage: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What texts the stage's pictures are told, in the order in which they are."""
-    said, tokens = [], stage.pictures.tokens
-    monkeypatch.setattr(stage.pictures, "tokens", lambda texts: said.append(texts) or tokens(texts))
+    said: list[list[str]] = []
+    tokens = stage.pictures.tokens
+
+    def listened(texts: list[str]) -> Any:
+        said.append(texts)
+        return tokens(texts)
+
+    monkeypatch.setattr(stage.pictures, "tokens", listened)
     return said
 
 
