@@ -23,6 +23,7 @@ from anygen.playground.film import Director, Film, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES, MOTIONS, STILL
 from anygen.playground.projection import LAYERS, Projection
+from anygen.playground.squares import squares_in
 from anygen.playground.storyboard import UNLIKE, storyboard
 from anygen.playground.things import INDEX
 from anygen.projectors import ResamplerConfig, ResamplerProjector
@@ -270,7 +271,7 @@ def test_the_text_encoder_learns_alone_who_is_where_and_then_rests(image: Any, t
     told = {key.removeprefix("sketch/"): value for key, value in batch.items() if key.startswith("sketch/")}
     assert told["ids"].shape == (48, 32) and "told/input_ids" not in batch
     cover = film_cover(told["layers"], 64, 8)[:, 0]
-    for row, _, thing in told["named"].tolist():  # whoever is named is there, and covers some cells
+    for row, _, thing, _ in told["named"].tolist():  # whoever is named is there, and covers some cells
         (layer,) = (told["things"][row] == thing).nonzero()[0].tolist()
         assert cover[row, layer].any()
     losses = stage(batch, torch.Generator().manual_seed(0))
@@ -295,6 +296,30 @@ def test_after_its_sketch_a_stage_no_longer_moves_the_text_encoder(image: Any) -
     losses = stage(stage.prepare(1, 4, 0), torch.Generator().manual_seed(0))
     assert set(losses) == {"flow", "picture"}
     sum(losses.values()).backward()
+    assert not moved(stage.text_encoder) and moved(stage.unet)
+
+
+def test_beside_films_pictures_are_told_squares_and_the_text_encoder_rests(image: Any) -> None:
+    stage = stage_on(copy.deepcopy(image), pictures=16, sketch_steps=1, placed=1.0)
+    said: list[list[str]] = []
+    tokens = stage.pictures.tokens  # type: ignore[union-attr]
+
+    def listened(texts: list[str]) -> Any:
+        said.append(texts)
+        return tokens(texts)
+
+    stage.pictures.tokens = listened  # type: ignore[union-attr, method-assign]
+    first, then = stage.prepare(0, 4, 0), stage.prepare(1, 4, 0)
+    pictures = [texts for texts in said if len(texts) == 8]
+    assert len(pictures) == 2 and all(squares_in(text) for texts in pictures for text in texts if text)
+    named, cover = first["picture/named"], stage.pictures.compositor.cover  # type: ignore[union-attr]
+    covered, layered = cover(first["picture/layers"], 8), named[named[:, 3] >= 0]
+    assert len(layered) and all(covered[row, layer].any() for row, _, _, layer in layered.tolist())
+    losses = stage(first, torch.Generator().manual_seed(0))
+    sum(losses.values()).backward()
+    assert moved(stage.text_encoder) and not moved(stage.unet)
+    stage.zero_grad()
+    sum(stage(then, torch.Generator().manual_seed(0)).values()).backward()
     assert not moved(stage.text_encoder) and moved(stage.unet)
 
 
