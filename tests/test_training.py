@@ -290,8 +290,8 @@ def test_a_name_is_found_at_its_last_token() -> None:
     texts = ["a hot dog left of a puppy, snow", "", "two mice, meadow"]
     ids, ends = stage.tokens(texts)
     rows = stage.named(texts, ends).tolist()
-    assert [(row, THINGS[thing].name) for row, _, thing in rows] == [(0, "hot dog"), (0, "dog"), (2, "mouse")]
-    said = [stage.tokenizer.decode(ids[row][: token + 1]).strip() for row, token, _ in rows]
+    assert [(row, THINGS[thing].name) for row, _, thing, _ in rows] == [(0, "hot dog"), (0, "dog"), (2, "mouse")]
+    said = [stage.tokenizer.decode(ids[row][: token + 1]).strip() for row, token, _, _ in rows]
     assert said == ["a hot dog", "a hot dog left of a puppy", "two mice"]
     batch = stage.prepare(0, 8, 0)
     losses = stage(batch, torch.Generator().manual_seed(0))

@@ -99,7 +99,7 @@ def test_a_decoder_learns_on_and_latents_stay(start: Path, tmp_path: Path, modal
 
 
 def test_a_picture_generator_that_learns_squares_learns_to_read_them(start: Path, tmp_path: Path) -> None:
-    settings = [f"start={start}", "onward=image-generator", "placed=0.5", "sketch_steps=0"]
+    settings = [f"start={start}", "onward=image-generator", "placed=0.5", "sketch_steps=1"]
     run = begun(tmp_path, settings, "image-generator")
     assert run.start("image-generator", False)
     before, after = (AnyGenModel.load(start).generator("image"), run.begun().generator("image"))

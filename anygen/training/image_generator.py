@@ -493,7 +493,6 @@ def pictures_of(
     edits: float,
     placed: float = 0.0,
     sketch_steps: int = 0,
-    rests: bool = False,
     adapter: str = "",
 ) -> ImageGeneratorStage:
     """The image generator's own stage on the networks of its trained pipeline; its UNet and its adapter learn.
@@ -501,11 +500,9 @@ def pictures_of(
     A pipeline without an adapter gets a new one of the type `adapter` ("full_adapter" or "light_adapter"), if any;
     RequestError where it has one of the other type.
 
-    With `placed` so does its text encoder, held near to what it says of captions without squares; for `sketch_steps`
-    batches it learns alone. Without `placed`, or where it `rests` anyway as others share it, it learns in these alone.
+    For `sketch_steps` batches its text encoder learns alone, held near to what it says of captions without squares;
+    then it rests, as films and output projectors know what it says.
     """
-    rests = rests or not placed
-    learns = bool(sketch_steps) or not rests
     config, own = image.unet.config, getattr(image, "adapter", None)
     sizes = GeneratorSizes(
         channels=tuple(config.block_out_channels),
@@ -524,18 +521,18 @@ def pictures_of(
         image.tokenizer,
         side,
         sizes,
-        text_steps=sketch_steps if rests else None,
+        text_steps=sketch_steps,
         focus=focus,
-        looks=1.0 if learns else 0.0,
+        looks=1.0 if sketch_steps else 0.0,
         sketch_steps=sketch_steps,
         settled=settled,
         edits=edits,
         placed=placed,
-        anchor=ANCHOR if learns else 0.0,
+        anchor=ANCHOR if sketch_steps else 0.0,
     )
     stage.unet, stage.text_encoder, stage.adapter = image.unet, image.text_encoder, own
     stage.requires_grad_(False).unet.requires_grad_(True)
-    if learns:
+    if sketch_steps:
         stage.anchor = copy.deepcopy(image.text_encoder).requires_grad_(False)
         for part in (stage.text_encoder, stage.look):
             part.requires_grad_(True)

@@ -115,7 +115,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
     elif modality == "image":
         from anygen.training.image_generator import pictures_of
 
-        options |= {"edits": r.edits, "placed": r.placed, "sketch_steps": r.sketch_steps if r.placed else 0}
+        options |= {"edits": r.edits, "placed": r.placed, "sketch_steps": r.sketch_steps}
         options |= {"adapter": r.adapter}
         stage = pictures_of(pipeline_of(model, "image", r.start), focus=r.focus, **options)
     else:

@@ -251,6 +251,9 @@ RECIPES = {
         unet_channels=(128, 160, 192),
         motion_pictures=128,
         motion_sketch=1500,
+        edits=0.0,
+        placed=0.45,
+        sighted=("image",),
         slots=True,
         fits={step: dataclasses.replace(fit, budget=_MINUTES[step]) for step, fit in _GPU.items()},
     ),
@@ -264,6 +267,9 @@ RECIPES = {
         motion_whole=0.08,
         motion_pictures=18,
         motion_sketch=1500,
+        edits=0.0,
+        placed=0.45,
+        sighted=("image",),
         slots=True,
         fits=_NIGHT,
     ),
@@ -297,7 +303,7 @@ def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     for setting in settings:
         recipe = changed(recipe, setting)
     if recipe.start:  # what a start's parts were told stays, unless it is asked for
-        stays: dict[str, Any] = {"slots": False, "motion_sketch": 0}
+        stays: dict[str, Any] = {"slots": False, "sighted": (), "sketch_steps": 0, "motion_sketch": 0}
         asked = {setting.partition("=")[0] for setting in settings}
         recipe = dataclasses.replace(recipe, **{key: value for key, value in stays.items() if key not in asked})
     return recipe

@@ -174,7 +174,7 @@ class VideoGeneratorStage(nn.Module):
             self.unet.load_state_dict(begin.state_dict())
         self.unet.requires_grad_(True) if spatial else self.unet.freeze_unet2d_params()
         options: dict[str, Any] = {"settled": settled, "edits": edits, "adapter": adapter}
-        options |= {"sketch_steps": sketch_steps, "placed": placed, "rests": True}
+        options |= {"sketch_steps": sketch_steps, "placed": placed}
         self.pictures = pictures_of(image, focus=focus, **options) if pictures else None
         self.picture_count = pictures
         if pictures:
