@@ -352,7 +352,7 @@ def test_frames_may_have_a_share_of_their_noise_in_common(told_apart: VideoGener
 def test_film_options_are_read_strictly(told_apart: VideoGenerator, folder: Path, tmp_path: Path) -> None:
     told_apart.save_pretrained(tmp_path / "video")
     file = tmp_path / "video" / "film.json"
-    assert json.loads(file.read_text()) == {"storyboards": True, "shared_noise": 0.0}
+    assert json.loads(file.read_text()) == {"storyboards": True, "shared_noise": 0.0, "squares": False}
     file.write_text('{"storyboard": true}')
     with pytest.raises(ModelError, match="storyboard"):
         VideoGenerator.from_pretrained(tmp_path / "video", base=folder.parent / "image")

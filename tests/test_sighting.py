@@ -13,6 +13,7 @@ import torch
 from anygen.catalog import find
 from anygen.engine import Engine
 from anygen.error import ModelError, RequestError
+from anygen.generators.video import FilmOptions
 from anygen.media import Image
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import fits, settle
@@ -102,7 +103,7 @@ def test_sights_must_be_the_encoders(tmp_path: Path) -> None:
 
 
 def test_a_film_that_begins_with_a_picture_is_told_where_that_shows_its_thing() -> None:
-    stream, told_apart = random.Random(3), SimpleNamespace(moments=16)
+    stream, told_apart = random.Random(3), SimpleNamespace(moments=16, film=FilmOptions(storyboards=True))
 
     def apart(film: Film) -> bool:
         return storyboard(settle_film(film)) != storyboard(film)

@@ -1,16 +1,24 @@
 """Storyboards: what of a film's frames is said, that it is true, and that a generator can read it."""
 
+import math
 import random
+from types import SimpleNamespace
 
 import pytest
 
-from anygen.generators.video import around_frames
+from anygen.catalog import find
+from anygen.error import ModelError
+from anygen.generators.video import FilmOptions, around_frames
 from anygen.playground.film import Director, sample_film, settle
+from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES, MOTIONS, pose
+from anygen.playground.projection import Projection
 from anygen.playground.reading import mentions
 from anygen.playground.scene import place_of
-from anygen.playground.storyboard import storyboard
+from anygen.playground.squares import squares_in
+from anygen.playground.storyboard import seen_in, squared, squared_caption, storyboard
 from anygen.playground.things import SIZES
+from anygen.training.sighting import told_to
 
 
 def keys_of(text: str) -> dict[int, str]:
@@ -81,3 +89,87 @@ def test_what_is_said_of_a_frame_is_true_of_it() -> None:
             assert ("it gets dark" in words) == bool(film.dusk and frame >= 4)
         around = around_frames(storyboard(film), FRAMES)
         assert len(around) == FRAMES and all(0 <= share < 1 for *_, share in around)
+
+
+# --- square by square
+
+
+@pytest.mark.parametrize(
+    ("motion", "told"),
+    [
+        (
+            "grows",
+            "0: a medium cat e5, sea | 2: a medium cat e5, sea | 3: a large cat e5, sea | 7: a large cat e5, sea | "
+            "8: a very large cat e5, sea | 12: a very large cat e5, sea | 13: a huge cat e5, sea | "
+            "15: a huge cat e5, sea",
+        ),
+        (
+            "spins",
+            "0: a large cat e5, sea | 1: a large cat e5, sea | 2: a large cat e5 turned right, sea | "
+            "5: a large cat e5 turned right, sea | 6: a large cat e5 upside down, sea | "
+            "8: a large cat e5 upside down, sea | 9: a large cat e5 turned left, sea | "
+            "12: a large cat e5 turned left, sea | 13: a large cat e5, sea | 15: a large cat e5, sea",
+        ),
+    ],
+)
+def test_a_motion_is_told_by_squares(motion: str, told: str) -> None:
+    assert squared(Director(random.Random(0), settled=True).one("cat", motion, "sea")) == told
+
+
+def test_squares_of_films_are_those_that_things_are_drawn_on() -> None:
+    """Of every frame, whether the film begins on the board or with a picture that shows its thing anywhere."""
+    stream, projection = random.Random(1), Projection(64, cell=8)
+    seen = 0
+    for turn in range(120):
+        given = turn % 4 == 0
+        film = sample_animated(stream)[1] if given else sample_film(stream)
+        film = film if given or turn % 3 else settle(film)
+        layers, _ = projection.orders([film], given)
+        told = around_frames(squared(film, given=given), FRAMES)
+        for frame in range(FRAMES):
+            before, after, between = told[frame]
+            assert before == squared_caption(film, frame, given=given) and (before == after or not between)
+            drawn = [layer[1:] for layer in layers[0, frame].tolist() if layer[1]]
+            squares = [before[end - 2 : end] for end in squares_in(before)]
+            assert len(drawn) == len(squares) == len(seen_in(film, frame))
+            for (square, left, top), told_of, (_, now) in zip(drawn, squares, seen_in(film, frame), strict=True):
+                cells = min(range(1, 7), key=lambda count: (abs(count / 8 - now.side), -count))
+                assert square in (8 * cells, 12 * cells)  # of what is turned the square is half as large again
+                middles = [(edge + square / 2) / 8 for edge in (left, top)]
+                corners = [math.floor(middle - cells / 2 + 0.5) + cells // 2 for middle in middles]
+                column, row = (min(max(corner, 0), 7) for corner in corners)
+                assert told_of == f"{'abcdefgh'[column]}{row + 1}"
+                seen += 1
+    assert seen > 2000
+
+
+def test_what_goes_on_through_a_film_is_told_by_quarters() -> None:
+    stream = random.Random(3)
+    film = next(film for film in iter(lambda: sample_film(stream), None) if film.camera and film.dusk)
+    ends = ["", ", {} a little, it gets dark a little", ", {} half, it gets dark half"]
+    for frame, end in enumerate([*ends, ", {} all the way, it gets dark all the way"]):
+        assert squared_caption(film, 4 * frame + 1).endswith(f"{film.backdrop}{end.format(film.camera)}")
+
+
+def test_captions_with_squares_fit_into_what_the_text_encoder_reads() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(find("nano") / "generators" / "image" / "tokenizer")
+    stream = random.Random(4)
+    films = [sample_film(stream) for _ in range(400)]
+    texts = [squared_caption(film, frame) for film in films for frame in (0, 5, 9, 15)]
+    assert max(map(len, tokenizer(texts).input_ids)) <= tokenizer.model_max_length
+
+
+def test_who_takes_squares_is_told_squares() -> None:
+    stream = random.Random(6)
+    scene, film, _ = sample_animated(stream)
+    plain, taught = (
+        SimpleNamespace(moments=FRAMES, film=FilmOptions(storyboards=True, squares=s)) for s in (False, True)
+    )
+    part = {"type": "video", "film": film}
+    assert told_to(plain, part) == storyboard(settle(film))
+    assert told_to(taught, part) == squared(settle(film))
+    assert told_to(taught, part | {"source": scene}) == squared(film, given=True)
+    with pytest.raises(ModelError, match="squares are told in storyboards"):
+        FilmOptions(squares=True)

@@ -24,7 +24,7 @@ from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES, MOTIONS, STILL
 from anygen.playground.projection import LAYERS, Projection
 from anygen.playground.squares import squares_in
-from anygen.playground.storyboard import UNLIKE, storyboard
+from anygen.playground.storyboard import UNLIKE, squared, storyboard
 from anygen.playground.things import INDEX
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.testing import tiny_tokenizer
@@ -321,6 +321,29 @@ def test_beside_films_pictures_are_told_squares_and_the_text_encoder_rests(image
     stage.zero_grad()
     sum(stage(then, torch.Generator().manual_seed(0)).values()).backward()
     assert not moved(stage.text_encoder) and moved(stage.unet)
+
+
+def test_storyboards_may_be_told_by_squares(image: Any, tmp_path: Path) -> None:
+    pipeline = copy.deepcopy(image)
+    stage = stage_on(pipeline, pictures=2, sketch_steps=1, squares=True, stills=4)
+    sketch = stage.prepare(0, 4, 0)
+    named, layers = sketch["sketch/named"], sketch["sketch/layers"]
+    cover = film_cover(layers, 64, 8)[:, 0]
+    at_squares = [(row, layer, thing) for row, _, thing, layer in named.tolist() if layer >= 0]
+    assert len(at_squares) >= 40  # in a few key frames nothing has appeared yet
+    for row, layer, thing in at_squares:
+        assert cover[row, layer].any() and sketch["sketch/things"][row, layer] == thing
+    film = settled("circles")
+    stage.film = lambda stream: film  # type: ignore[method-assign]
+    given = [(text, stage.told(film, begun)) for begun in (False, True) for text in [squared(film, given=begun)]]
+    assert all(one == other for one, other in given)
+    batch = stage.prepare(1, 4, 0)
+    wanted = stage.teller.coded([squared(film)])
+    if not bool(batch["given"]):
+        assert any(torch.equal(row, wanted["input_ids"][0]) for row in batch["told/input_ids"])
+    assert fit(stage, options(2), tmp_path / "run")
+    stage.save(tmp_path / "film")
+    assert json.loads((tmp_path / "film" / "film.json").read_text())["squares"] is True
 
 
 def test_with_pictures_both_generators_learn_and_stay_one(image: Any, tmp_path: Path) -> None:

@@ -37,13 +37,17 @@ class FilmOptions:
 
     With `storyboards` a text may be captions of some frames, "0: a cat at the left | 15: a cat at the right", and each
     frame is told what its caption says, or what is between two captions. `shared_noise` is the share of variance that
-    the frames' noise has in common (Ge et al. 2023, arXiv 2305.10474).
+    the frames' noise has in common (Ge et al. 2023, arXiv 2305.10474). `squares` says that captions of a storyboard
+    have the squares of things, as training tells them ("0: a medium cat b5, sea"; `playground/squares.py`).
     """
 
     storyboards: bool = False
     shared_noise: float = 0.0
+    squares: bool = False
 
     def __post_init__(self) -> None:
+        if self.squares and not self.storyboards:
+            raise ModelError(f"{OPTIONS}: squares are told in storyboards, and these are off")
         if not 0 <= self.shared_noise <= 1:
             raise ModelError(f"{OPTIONS}: shared_noise is {self.shared_noise}, it must be in 0..1")
 

@@ -1,8 +1,11 @@
 """Storyboards: a film as captions of some of its frames, as prompt travel has it: '0: a large cat ... | 15: ...'."""
 
+import math
+
 from anygen.playground.film import Film
-from anygen.playground.motion import CHANGING, CROSSINGS, ENLARGING, FRAMES, Actor, Pose, pose
+from anygen.playground.motion import CHANGING, CROSSINGS, ENLARGING, FRAMES, Actor, Pose, pose, seen_by
 from anygen.playground.scene import place_of
+from anygen.playground.squares import COLUMNS, SIDE
 from anygen.playground.things import SIZES
 from anygen.playground.word import a, at
 
@@ -21,7 +24,10 @@ _KEYS = {
 """Frames, of sixteen, at which a motion has come to what a caption can say; between them it goes evenly."""
 
 _TURNED = ("", "turned right", "upside down", "turned left")
-UNLIKE = (*_TURNED[1:], "very large", "very small")
+_CELLS = {1: "very small", 2: "small", 3: "medium", 4: "large", 5: "very large", 6: "huge"}
+"""What a thing is called that is so many eighths of the canvas large."""
+_QUARTERS = ("", "a little", "half", "all the way")
+UNLIKE = (*_TURNED[1:], "very large", "very small", "huge")
 """What captions of frames say, and captions of pictures never."""
 
 
@@ -76,3 +82,71 @@ def _words(actor: Actor, now: Pose) -> str:
 
 def _side(actor: Actor, now: Pose) -> int:
     return (now.x > actor.x) - (now.x < actor.x)
+
+
+# --- square by square
+
+
+def squared(film: Film, *, given: bool = False) -> str:
+    """A storyboard in which every frame has the square, the size and the turn of each thing, as the camera sees it.
+
+    '0: a medium cat b5, sea | 3: a medium cat c5, sea | ...': things go in steps of eighths of the canvas, as they are
+    drawn on the board (`projection.Projection`'s `cell`), and there is a caption for every frame before or behind which
+    another one is; nothing is between two of them. With `given` the first frame is a picture that shows its things
+    anywhere: steps are counted from there, and squares are the nearest.
+    """
+    told = [squared_caption(film, frame, given=given) for frame in range(FRAMES)]
+    keys = [
+        frame
+        for frame in range(FRAMES)
+        if frame in (0, FRAMES - 1) or not told[frame - 1] == told[frame] == told[frame + 1]
+    ]
+    return " | ".join(f"{key}: {told[key]}" for key in keys)
+
+
+def squared_caption(film: Film, frame: int, *, given: bool = False) -> str:
+    """What a storyboard with squares says of this frame: 'a large cat e5 turned right and a small dog b2, sea'.
+
+    What goes on through all of the film, a camera's way and dusk, is told by quarters of it.
+    """
+    told = []
+    for actor, now in seen_in(film, frame):
+        start = seen_by(film.camera, 0, pose(actor, 0)) if given else None
+        turn = _TURNED[(now.angle + 2) // 4 % 4] if actor.motion == "spins" else ""
+        column, row, cells = on_board(now, start)
+        words = f"{a(f'{_CELLS[cells]} {actor.thing}')} {COLUMNS[column]}{row + 1} {turn}"
+        told.append(words.strip())
+    over = [film.camera] if film.camera else []
+    over += ["it gets dark"] if film.dusk else []
+    quarter = _QUARTERS[frame * len(_QUARTERS) // FRAMES]
+    over = [f"{word} {quarter}" for word in over] if quarter else []
+    return ", ".join(word for word in (" and ".join(told), film.backdrop, *over) if word)
+
+
+def seen_in(film: Film, frame: int) -> list[tuple[Actor, Pose]]:
+    """The things of a frame in the film's order, as the camera sees them."""
+    poses = ((actor, pose(actor, frame)) for actor in film.actors)
+    return [(actor, seen_by(film.camera, frame, now)) for actor, now in poses if now.seen]
+
+
+def on_board(now: Pose, start: Pose | None = None) -> tuple[int, int, int]:
+    """Column and row of the square of a pose's middle, 0 to 7, and its side in squares, as it is drawn on the board.
+
+    Steps are counted from the board's own squares, or from where a thing is at the `start`.
+    """
+    cells = min(_CELLS, key=lambda count: (abs(count / SIDE - now.side), -count))
+    column, row = (
+        _middle(share, cells, begun, start.side if start else 0.0)
+        for share, begun in zip((now.x, now.y), (start.x, start.y) if start else (None, None), strict=True)
+    )
+    return column, row, cells
+
+
+def _middle(share: float, cells: int, begun: float | None, side: float) -> int:
+    """Which square of a line holds the middle of so many cells about this share of it; `begun` where and how large the
+    thing is at the start, whose first pixel of 64 is where steps are counted from."""
+    rest = 0.0
+    if begun is not None:
+        rest = (math.floor(64 * begun - math.floor(32 * side + 0.5) + 0.5) % SIDE) / SIDE
+    corner = math.floor(SIDE * share - cells / 2 - rest + 0.5) + rest
+    return min(max(math.floor(corner + 0.5) + cells // 2, 0), SIDE - 1)

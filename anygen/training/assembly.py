@@ -26,8 +26,9 @@ READING = {"image": (2, 2), "audio": (2, 2), "video": (1, 1)}
 these and the decoder's are inside: films take less, so that all of nano stays below 100 MB."""
 
 
-def _captions(modality: str, count: int, storyboards: bool = False, placed: bool = False) -> list[str]:
-    """Random training captions, of films storyboards; where pictures are `placed`, every other one with squares."""
+def _captions(modality: str, count: int, generator: Any = None, placed: bool = False) -> list[str]:
+    """Random training captions, of films what the generator is told; where pictures are `placed`, every other one with
+    squares."""
     if modality == "image":
         from anygen.playground.caption import caption
         from anygen.playground.squares import placed_caption
@@ -36,13 +37,11 @@ def _captions(modality: str, count: int, storyboards: bool = False, placed: bool
         scenes = scenes_of(0, count, 99)
         return [placed_caption(s) if placed and i % 2 else caption(s) for i, s in enumerate(scenes)]
     if modality == "video":
-        from anygen.playground.film import sample_film, settle
-        from anygen.playground.storyboard import storyboard
-        from anygen.playground.watching import film_caption
+        from anygen.playground.film import sample_film
+        from anygen.training.sighting import told_to
 
         stream = random.Random("film captions")
-        films = [sample_film(stream) for _ in range(count)]
-        return [storyboard(settle(film)) if storyboards else film_caption(film) for film in films]
+        return [told_to(generator, {"type": "video", "film": sample_film(stream)}) for _ in range(count)]
     from anygen.playground.hearing import sound_caption
     from anygen.training.audio_vae import clips_of
 
@@ -232,7 +231,7 @@ class Assembly(Steps):
         )
         if query.inward.weight.shape == told.shape:
             query.inward.load_state_dict({"weight": told, "bias": heads[f"heads.{modality}.bias"]})
-        query.measure(generator.condition(_captions(modality, 512, generator.moments > 1)))
+        query.measure(generator.condition(_captions(modality, 512, generator)))
         return query
 
 

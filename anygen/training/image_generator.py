@@ -254,20 +254,17 @@ class ImageGeneratorStage(nn.Module):
         )
         return coded["input_ids"], coded["offset_mapping"][..., 1]
 
-    def named(self, texts: list[str], ends: Tensor, scenes: Sequence[Scene] = ()) -> Tensor:
+    def named(self, texts: list[str], ends: Tensor, placed: Sequence[Sequence[tuple[int, str]]] = ()) -> Tensor:
         """At which token what thing's name ends: rows of (text, token, thing, -1), [names, 4].
 
-        Of `scenes` that are told square by square also where those end, with the thing's layer for the -1.
+        Of texts with squares also where these end, with a layer for the -1: `placed` are the layers and things that the
+        squares of each text are of, in their order.
         """
         rows = []
         for row, text in enumerate(texts):
             found = [(INDEX[thing], -1, end) for thing, end in mentions(text).items()]
-            if scenes and len(squares := squares_in(text)) == len(scenes[row].things):
-                layers = list(enumerate(t.thing for t in scenes[row].things))
-                layers = (
-                    [(len(layers) - 1 - i, t) for i, t in layers] if scenes[row].relation == "in front of" else layers
-                )
-                found += [(INDEX[t], i, end) for (i, t), end in zip(layers, squares, strict=True)]
+            if placed and len(squares := squares_in(text)) == len(placed[row]):
+                found += [(INDEX[thing], layer, end) for (layer, thing), end in zip(placed[row], squares, strict=True)]
             for thing, layer, end in found:
                 token = (ends[row] >= end).nonzero()
                 if len(token):
@@ -320,7 +317,10 @@ class ImageGeneratorStage(nn.Module):
             batch |= {"source_layers": seen, "source_ground": behind, "given": given}
             batch["source_things"] = self.compositor.things([source or target for source, target in pairs])
         if self.looks_weight:
-            batch |= {"named": self.named(texts, ends, scenes), "things": self.compositor.things(scenes)}
+            batch |= {
+                "named": self.named(texts, ends, list(map(layers_of, scenes))),
+                "things": self.compositor.things(scenes),
+            }
         return batch
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
@@ -483,6 +483,13 @@ class ImageGeneratorStage(nn.Module):
             figures["placed_right"] = sum(m["all"] and r for m, r in zip(marks[-32:], there, strict=True)) / 32
             figures["placed_there"] = sum(there) / 32
         return figures
+
+
+def layers_of(scene: Scene) -> list[tuple[int, str]]:
+    """On which of the compositor's layers each thing of a scene is, in the scene's order."""
+    things = [placed.thing for placed in scene.things]
+    last = len(things) - 1
+    return [(last - i if scene.relation == "in front of" else i, thing) for i, thing in enumerate(things)]
 
 
 def pictures_of(

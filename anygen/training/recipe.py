@@ -62,6 +62,7 @@ class Recipe:
     motion_pictures: int = 0  # pictures in each of its batches: then these layers learn, and stay shared
     motion_sketch: int = 0  # batches in which the text encoder alone learns who is where in storyboards; needs pictures
     motion_stills: int = 0  # frames of other films in each of its batches, each a picture of its own; needs pictures
+    motion_squares: bool = False  # storyboards say of every frame in which square each thing is
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5

@@ -10,7 +10,7 @@ from anygen.playground.dialogue import caption_of
 from anygen.playground.film import settle as settle_film
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.squares import placed_caption
-from anygen.playground.storyboard import storyboard
+from anygen.playground.storyboard import squared, storyboard
 from anygen.playground.undo import undone
 from anygen.projectors import QueryTransformer
 
@@ -53,7 +53,9 @@ def told_to(generator: Any, part: dict[str, Any], *, seen: bool = False) -> str:
     do with it where one would put it first.
     """
     if "film" in part and generator.moments > 1:
-        return storyboard(part["film"] if "source" in part else settle_film(part["film"]))
+        given = "source" in part
+        film = part["film"] if given else settle_film(part["film"])
+        return squared(film, given=given) if generator.film.squares else storyboard(film)
     if seen:
         return placed_caption(part["scene"] if "source" in part else settle(part["scene"]), caption_of(part))
     return caption_of(part)

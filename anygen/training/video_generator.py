@@ -1,5 +1,6 @@
 """nano's video generator: the image generator with motion modules, kept as a plain diffusers AnimateDiff pipeline."""
 
+import dataclasses
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from anygen.playground.film import Film, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES
 from anygen.playground.projection import Projection
-from anygen.playground.storyboard import UNLIKE, frame_caption, keys_of, storyboard
+from anygen.playground.storyboard import UNLIKE, frame_caption, keys_of, seen_in, squared, squared_caption, storyboard
 from anygen.playground.watching import film_caption
 from anygen.training.footage import film_cover, things_of
 from anygen.training.image_generator import TIMESTEPS, build_scheduler, flow_loss, noise_levels, pictures_of
@@ -23,6 +24,7 @@ from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
 FILM = FilmOptions(storyboards=True, shared_noise=0.5)
+SQUARED = dataclasses.replace(FILM, squares=True)
 """Each frame is told its own, and the noise of a film's frames is half the same, PYoCo's mixed noise."""
 
 _PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
@@ -124,6 +126,9 @@ class VideoGeneratorStage(nn.Module):
     things look like and where they are, as those of pictures do (`ImageGeneratorStage`), while it is held near to what
     it says of pictures. Then it rests. A share `placed` of the pictures' captions say squares, which it learns as well.
 
+    With `squares`, storyboards say of every frame in which square each thing is, as it is drawn on the grid
+    (`storyboard.squared`), where they else say in which ninth it is at its motion's turning points.
+
     With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
     captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
     rare in films, of which a batch has few. Of frames without such turns and sizes one in ten is kept.
@@ -151,6 +156,7 @@ class VideoGeneratorStage(nn.Module):
         aligned: bool = True,
         sketch_steps: int = 0,
         stills: int = 0,
+        squares: bool = False,
         begin: Any = None,
     ) -> None:
         super().__init__()
@@ -181,7 +187,8 @@ class VideoGeneratorStage(nn.Module):
             tie(self.unet, image.unet)
         self.cells = int(self.unet.config.sample_size)
         self.side = self.cells * image.vae_scale_factor
-        self.teller = VideoGenerator(self.pipeline(), FILM)  # reads storyboards; it opens its networks frozen
+        self.options = SQUARED if squares else FILM
+        self.teller = VideoGenerator(self.pipeline(), self.options)  # reads storyboards; it opens its networks frozen
         self.unet.requires_grad_(True) if spatial or pictures else self._motion_learns()
         self.text_encoder.requires_grad_(sketch_steps > 0)
         self.cell = self.side // self.cells if aligned else None
@@ -218,6 +225,10 @@ class VideoGeneratorStage(nn.Module):
         film = sample_film(stream)
         return settle(film) if stream.random() < self.settled else film
 
+    def told(self, film: Film, given: bool = False) -> str:
+        """The film's storyboard; `given` is whether it begins with a picture that is there."""
+        return squared(film, given=given) if self.options.squares else storyboard(film)
+
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|video generator")
         if step < self.sketch_steps:
@@ -225,7 +236,7 @@ class VideoGeneratorStage(nn.Module):
         given, whole = stream.random() < self.given, stream.random() < self.whole
         count = max(1, size // self.repeats)
         films = [sample_animated(stream)[1] if given else self.film(stream) for _ in range(count)]
-        texts = [storyboard(film) for film in films]
+        texts = [self.told(film, given) for film in films]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
@@ -255,14 +266,20 @@ class VideoGeneratorStage(nn.Module):
         frames, texts = self._key_frames(films, stream)
         ids, ends = self.pictures.tokens(texts)
         layers = self.projection.orders(films)[0][torch.arange(count), frames]  # [films, LAYERS, 4]
-        named = self.pictures.named(texts, ends)
+        there = [{id(actor) for actor, _ in seen_in(film, frame)} for film, frame in zip(films, frames, strict=True)]
+        placed = [
+            [(layer, actor.thing) for layer, actor in enumerate(film.actors) if id(actor) in seen]
+            for film, seen in zip(films, there, strict=True)
+        ]
+        named = self.pictures.named(texts, ends, placed)
         found = {"ids": ids, "named": named, "things": things_of(films), "layers": layers[:, None]}
         return self._shown(step, seed) | {f"{_SKETCH}{key}": value for key, value in found.items()}
 
     def _key_frames(self, films: list[Film], stream: random.Random) -> tuple[list[int], list[str]]:
         """One of each film's key frames, and what is told of it."""
         frames = [stream.choice([key for actor in film.movers for key in keys_of(actor)]) for film in films]
-        return frames, [frame_caption(film, frame) for film, frame in zip(films, frames, strict=True)]
+        say = squared_caption if self.options.squares else frame_caption
+        return frames, [say(film, frame) for film, frame in zip(films, frames, strict=True)]
 
     def _stilled(self, step: int, seed: int) -> Batch:
         """What a batch has of films' frames that are pictures of their own."""
@@ -352,7 +369,7 @@ class VideoGeneratorStage(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Writes the generator without the parts that the image generator lends."""
-        generator = VideoGenerator(self.pipeline(), FILM)
+        generator = VideoGenerator(self.pipeline(), self.options)
         generator.borrowed = self.lent
         generator.save_pretrained(folder)
 
@@ -373,7 +390,7 @@ class VideoGeneratorStage(nn.Module):
         wanted = self.projection.render(films).float() / 255
         made: list[Any] = []
         for start in range(0, len(films), 6):
-            told = self.teller.condition([storyboard(film) for film in films[start : start + 6]])
+            told = self.teller.condition(list(map(self.told, films[start : start + 6])))
             made += self.teller.generate(told, range(start, start + len(told)), steps=12, guidance=2.5)
         found = torch.stack([torch.from_numpy(film.frames).permute(0, 3, 1, 2) for film in made]).to(wanted) / 255
         apart = torch.cdist(found.flatten(1), wanted.flatten(1))
