@@ -334,17 +334,17 @@ class Engine:
 
     @torch.no_grad()
     def _condition(self, modality: str, hidden: Tensor, sources: Sequence[Image | None]) -> Tensor:
-        """Conditions of answers' hidden states; `sources` are the pictures that they edit."""
+        """Conditions of answers' hidden states; `sources` are the pictures that they edit or begin with."""
         seen = [self._seen(modality, source) for source in sources]
         with self.model.at(modality):
             return self.model.predict_condition(modality, hidden, seen=seen)
 
     def _seen(self, modality: str, source: Image | None) -> Tensor | None:
-        """Encoder features of a picture that is edited, for an output projector that sees it."""
-        if source is None or source.type != modality or not self.model.output_projectors[modality].sighted:
+        """Encoder features of a picture that is edited or begins a film, for an output projector that sees it."""
+        if source is None or not self.model.output_projectors[modality].sighted:
             return None
         with self.model.at("read"):
-            return self.model.encode(modality, [source])[0]
+            return self.model.encode(source.type, [source])[0]
 
     def _settings(self, modality: str, asked: Asked) -> dict[str, Any]:
         """The keywords of `generate`: steps, guidance and, for an edit, the source with its strength."""

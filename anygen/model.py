@@ -20,7 +20,7 @@ from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
 from anygen.generators import open_generator
-from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
+from anygen.projectors import EYES, INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
 from anygen.residence import Movable, Residence
 from anygen.signals import MEDIA, SENSED, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render
@@ -94,11 +94,16 @@ class AnyGenModel(nn.Module):
                 if ours != theirs:
                     raise ModelError(f"output projector {modality}: {what} is {ours}, but its neighbour has {theirs}")
             if projector.sighted:
-                eye = self.encoders[modality] if modality in self.encoders else None
+                eye = self.eye(modality)
                 sees = [projector.config.sights, projector.config.sight_width]
                 if eye is None or sees != [eye.tokens, eye.width]:
                     has = "there is no encoder" if eye is None else f"the encoder gives {[eye.tokens, eye.width]}"
                     raise ModelError(f"output projector {modality} sees features of {sees}, but {has}")
+
+    def eye(self, modality: str) -> Any:
+        """The encoder through which a sighted output projector of this modality sees, or None where there is none."""
+        sees = EYES.get(modality)
+        return self.encoders[sees] if sees in self.encoders else None
 
     # --- what it is
 

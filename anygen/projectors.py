@@ -261,6 +261,10 @@ class TransformerConfig:
         divides(self, "heads", "width")
 
 
+EYES = {"image": "image", "video": "image"}
+"""Media whose output projectors may be sighted, and through which encoder: films begin with pictures."""
+
+
 class OutputProjector(nn.Module):
     """Base of the output projectors: they predict at unit scale; the condition's own mean and deviation scale it back.
 

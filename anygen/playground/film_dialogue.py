@@ -14,7 +14,7 @@ from anygen.playground.film_edit import edit_film, sample_film_edit
 from anygen.playground.film_question import describe_film, film_question, film_to_ask, is_seen
 from anygen.playground.hearing import sound_caption
 from anygen.playground.motion import FRAMES, MOTIONS, REPEATED
-from anygen.playground.scene import Scene, sample_scene
+from anygen.playground.scene import Scene, rearranged, sample_scene
 from anygen.playground.scene import is_heldout as is_scene_heldout
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS, thing
@@ -29,6 +29,8 @@ from anygen.playground.watching import (
     told_film,
 )
 from anygen.playground.word import BACKDROP_WORDS, Family, a, called, pick, sentence
+
+_TRIES = 20
 
 WITH_SOUND = Family(
     "{request}, with sound",
@@ -267,6 +269,16 @@ def sample_animated(stream: random.Random, split: str = "train") -> tuple[Scene,
         film = Director(stream, variant=scene.variant).animate(scene, motion)
         if film and is_heldout(film) == (split == "heldout"):
             return scene, film, anyhow
+
+
+def reanimated(scene: Scene, film: Film, stream: random.Random) -> tuple[Scene, Film]:
+    """Another picture of the same caption, with its thing elsewhere, and the film that begins with it; the same picture
+    where no other is soon found that leaves room to move."""
+    for _ in range(_TRIES):
+        other = rearranged(scene, stream)
+        if made := Director(stream, variant=other.variant).animate(other, film.actors[0].motion):
+            return other, made
+    return scene, film
 
 
 def animating(stream: random.Random, split: str) -> Chat:

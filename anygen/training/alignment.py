@@ -17,7 +17,7 @@ from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, 
 from anygen.playground.reading import answer_right
 from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
-from anygen.projectors import BorrowedProjector, ResamplerProjector, tells_slots
+from anygen.projectors import EYES, BorrowedProjector, ResamplerProjector, tells_slots
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
 from anygen.training import quantized
@@ -239,7 +239,8 @@ class AlignmentStage(nn.Module):
                 generator = self.model.generator(modality)
                 behind = sources(made, stream) if self.model.output_projectors[modality].sighted else [None] * len(made)
                 if seen := [source for source in behind if source is not None]:
-                    given = sense.shown([{"type": modality, "scene": source} for source in seen])
+                    sees = EYES[modality]
+                    given = self.senses[sees].shown([{"type": sees, "scene": source} for source in seen])
                     batch |= {f"{modality}/seen/{key}": value for key, value in given.items()}
                     batch[f"edits_{modality}"] = torch.tensor([source is not None for source in behind])
                 texts = [told_to(generator, p, seen=source is not None) for p, source in zip(made, behind, strict=True)]
@@ -263,7 +264,8 @@ class AlignmentStage(nn.Module):
                 if told[modality]:
                     conditions[modality] = self.model.generator(modality).tell(**told[modality]).float()
                 if behind[modality]:
-                    features = iter(self.model.encoders[modality](sense.features_of(behind[modality])).float())
+                    pixels = self.senses[EYES[modality]].features_of(behind[modality])
+                    features = iter(self.model.eye(modality)(pixels).float())
                     seen[modality] = [next(features) if one else None for one in batch[f"edits_{modality}"].tolist()]
         weights = {m: padding_weights(given["attention_mask"]) for m, given in told.items() if given}
         table = self.speech.table if self.speech else None

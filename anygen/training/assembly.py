@@ -123,14 +123,15 @@ class Assembly(Steps):
         return self._give_sight(equip(model, self, self.senses))
 
     def _give_sight(self, model: Any) -> Any:
-        """The model with output projectors that see what is edited, where the recipe says so and they did not yet."""
-        from anygen.projectors import QueryTransformer
+        """The model with output projectors that see pictures that are edited or begin films, where the recipe says so
+        and they did not yet."""
+        from anygen.projectors import EYES, QueryTransformer
         from anygen.training.sighting import widened
 
         for modality in self.recipe.sighted:
-            if modality != "image":
-                raise RequestError(f"sighted={modality}: nothing but pictures is edited so, sighted=image")
-            if modality not in model.writes or modality not in model.reads:
+            if modality not in EYES:
+                raise RequestError(f"sighted={modality}: no output projector of it sees; there are {', '.join(EYES)}")
+            if modality not in model.writes or EYES[modality] not in model.reads:
                 continue
             projector = model.output_projectors[modality]
             if not isinstance(projector, QueryTransformer):
@@ -138,9 +139,9 @@ class Assembly(Steps):
                     f"sighted={modality}: a {type(projector).__name__} sees nothing, a query transformer can"
                 )
             if not projector.sighted:
-                captions = _captions(modality, 512, placed=True)
                 generator = model.generator(modality)
-                model.output_projectors[modality] = widened(projector, model.encoders[modality], generator, captions)
+                captions = _captions(modality, 512, generator, placed=True)
+                model.output_projectors[modality] = widened(projector, model.eye(modality), generator, captions)
         return model
 
     def _towers(self) -> dict[str, Path]:

@@ -82,7 +82,7 @@ class Recipe:
     slots: bool = False  # stage 1's projectors tell every word at a place of its own, not captions; then they rest
     spoken: float = 0.0  # share of stage 3's batches that learn language alone, of media told in slots
     resting: tuple[str, ...] = ()  # other media whose input projectors stay as they are in stage 3
-    sighted: tuple[str, ...] = ()  # media whose output projectors see the one that is edited; "image" is all there is
+    sighted: tuple[str, ...] = ()  # media whose output projectors see the picture that is edited or begins a film
     only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached
     bridged: bool = False  # the LLM's blocks look at features (gated cross-attention); one token stands for a medium
     names: float = 0.3  # weight of the term that pulls what is seen towards its name, where `pool` is 0

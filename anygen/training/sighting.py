@@ -1,4 +1,4 @@
-"""What output projectors that see the picture which is edited learn from: its sources, and captions with squares."""
+"""What output projectors learn from that see the picture which is edited or begins a film: sources, and squares."""
 
 import random
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from anygen.playground.arrange import settle
 from anygen.playground.dialogue import caption_of
 from anygen.playground.film import settle as settle_film
+from anygen.playground.film_dialogue import reanimated
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.squares import placed_caption
 from anygen.playground.storyboard import squared, storyboard
@@ -20,7 +21,7 @@ _EDITED, _ASIDE = 0.65, 0.05  # the same of pictures behind cached requests, whi
 
 
 def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scene | None]:
-    """For each picture that is to be made the one that is seen beside: its source, none, now and then any other."""
+    """For each medium that is to be made the picture seen beside it: its source, none, now and then any other."""
     found = []
     for part in parts:
         source = part.get("source")
@@ -29,13 +30,19 @@ def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scen
     return found
 
 
-def seen_anew(part: dict[str, Any], stream: random.Random) -> tuple[Scene | None, str]:
-    """A picture behind one that was asked for, or none, and what a generator is told of the one: in squares what the
-    other shows of it.
+def seen_anew(generator: Any, part: dict[str, Any], stream: random.Random) -> tuple[Scene | None, str]:
+    """A picture behind what was asked for, or none, and what a generator is told of this: in squares what the picture
+    shows of it.
 
     The request's states say a caption and nothing of the picture behind it, whatever that was when they were cached: it
-    may be any of which an edit makes this one (`undo.undone`), and is another one every time.
+    may be any of which an edit makes the one that is asked for (`undo.undone`), or any with which a film like this may
+    begin (`reanimated`), and is another one every time.
     """
+    if "film" in part:
+        if "source" in part:
+            scene, film = reanimated(part["source"], part["film"], stream)
+            return scene, told_to(generator, {"film": film, "source": scene})
+        return sources([part], stream)[0], told_to(generator, part)
     said, chance = caption_of(part), stream.random()
     if chance < _EDITED:
         source, target = undone(part["scene"], stream)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import in_words, sample_chat
-from anygen.projectors import tells_slots
+from anygen.projectors import EYES, tells_slots
 from anygen.template import Rendered
 from anygen.training.alignment import mixture_for, padding_weights
 from anygen.training.features import chosen
@@ -85,8 +85,9 @@ class StatesStage(nn.Module):
         self.pool: dict[str, States] = {}
         self.sighted = [modality for modality in self.media if model.output_projectors[modality].sighted]
         slotted = [m for m in model.reads if SENSES[m].slotted and tells_slots(model.input_projectors, m)]
-        self.spoken = [m for m in slotted if spoken and m not in self.sighted]
-        self.senses = {modality: SENSES[modality](model, False) for modality in (*self.sighted, *self.spoken)}
+        self.shown = sorted({EYES[modality] for modality in self.sighted})  # media that are given as they are
+        self.spoken = [m for m in slotted if spoken and m not in self.shown]
+        self.senses = {modality: SENSES[modality](model, False) for modality in (*self.shown, *self.spoken)}
         self.telling = Telling(model.tokenizer, model.llm.get_input_embeddings().weight)
         model.requires_grad_(False)
         for modality in self.media:
@@ -142,9 +143,17 @@ class StatesStage(nn.Module):
     @torch.no_grad()
     def _seen_anew(self, modality: str, asked: States, turns: list[int]) -> States:
         """The same requests beside other pictures."""
-        pairs = [seen_anew(part, random.Random(turn)) for part, turn in zip(asked.parts, turns, strict=True)]
-        told = self._told(modality, asked.hidden, [text for _, text in pairs])
-        return self._behind(modality, asked._replace(**told), [source for source, _ in pairs])
+        generator = self.model.generator(modality)
+        pairs = [seen_anew(generator, part, random.Random(turn)) for part, turn in zip(asked.parts, turns, strict=True)]
+        texts = [text for _, text in pairs]
+        other = [row for row, text in enumerate(texts) if text != asked.captions[row]]
+        if other:
+            told = self._told(modality, asked.hidden, [texts[row] for row in other])
+            kept = {name: getattr(asked, name).clone() for name in ("conditions", "weights")}
+            for name, values in kept.items():
+                values[other] = told[name]
+            asked = asked._replace(**kept, captions=texts)
+        return self._behind(modality, asked, [source for source, _ in pairs])
 
     @torch.no_grad()
     def states(self, split: str, count: int) -> dict[str, States]:
@@ -156,11 +165,11 @@ class StatesStage(nn.Module):
             chats: list[Rendered] = []
             while sum(len(chat.ids) for chat in chats) < 16 * self.length:
                 task = stream.choices(list(self.mixture), list(self.mixture.values()))[0]
-                chat = in_words(sample_chat(stream, task, split), [*self.sighted, *self.spoken])
+                chat = in_words(sample_chat(stream, task, split), [*self.shown, *self.spoken])
                 chats.append(self.model.render(chat.messages))
             batch, given, made = pack(chats, 16, self.length, vocabulary.pad)
             ids = batch["ids"].to(device)
-            shown = {m: [part for part in given if part["type"] == m] for m in self.sighted}
+            shown = {m: [part for part in given if part["type"] == m] for m in self.shown}
             media = {m: self.model.project(m, self._features(m, parts)) for m, parts in shown.items() if parts}
             said = {m: [part for part in given if part["type"] == m] for m in self.spoken}
             media |= {m: self._spoken(m, parts) for m, parts in said.items() if parts}
@@ -204,11 +213,11 @@ class StatesStage(nn.Module):
 
     def _behind(self, modality: str, states: States, behind: list[Any]) -> States:
         """The states with the features of the scenes behind them."""
-        encoder, device = self.model.encoders[modality], states.hidden.device
+        encoder, device, sees = self.model.eye(modality), states.hidden.device, EYES[modality]
         seen = torch.zeros(len(behind), encoder.tokens, encoder.width, dtype=torch.bfloat16, device=device)
         edits = torch.tensor([source is not None for source in behind], device=device)
-        if scenes := [{"type": modality, "scene": source} for source in behind if source is not None]:
-            seen[edits] = self._features(modality, scenes).bfloat16()
+        if scenes := [{"type": sees, "scene": source} for source in behind if source is not None]:
+            seen[edits] = self._features(sees, scenes).bfloat16()
         return states._replace(seen=seen, edits=edits)
 
     @torch.no_grad()
