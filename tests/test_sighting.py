@@ -13,7 +13,7 @@ import torch
 from anygen.catalog import find
 from anygen.engine import Engine
 from anygen.error import ModelError, RequestError
-from anygen.generators.video import FilmOptions
+from anygen.generators.video import FilmOptions, VideoGenerator
 from anygen.media import Image
 from anygen.model import AnyGenModel
 from anygen.playground.arrange import fits, settle
@@ -22,17 +22,18 @@ from anygen.playground.dialogue import sample_chat
 from anygen.playground.edit import sample_edit
 from anygen.playground.film import Film
 from anygen.playground.film import settle as settle_film
-from anygen.playground.film_dialogue import sample_animated
+from anygen.playground.film_dialogue import reanimated, sample_animated
+from anygen.playground.motion import pose
 from anygen.playground.scene import in_split, sample_scene
 from anygen.playground.squares import placed_caption, squares_in
 from anygen.playground.storyboard import storyboard
 from anygen.playground.undo import undone
 from anygen.projectors import QueryConfig, QueryTransformer
-from anygen.testing import tiny_model
+from anygen.testing import tiny_model, tiny_video_pipeline
 from anygen.training.alignment import AlignmentStage
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
-from anygen.training.sighting import sources, told_to, widened
+from anygen.training.sighting import seen_anew, sources, told_to, widened
 from anygen.training.states import StatesStage
 
 CONFIG = QueryConfig(
@@ -40,16 +41,21 @@ CONFIG = QueryConfig(
 )
 
 
-def seeing_model(folder: Path) -> AnyGenModel:
-    """A tiny model whose image projector is a query transformer that sees."""
-    model = AnyGenModel.load(tiny_model(folder, context=4096))
-    made = model.output_projectors["image"].config
+def seeing_model(folder: Path, modality: str = "image") -> AnyGenModel:
+    """A tiny model whose output projector of pictures, or of films, is a query transformer that sees."""
+    model = AnyGenModel.load(tiny_model(folder, context=4096, media=("image", "video")))
+    if modality == "video":
+        films = tiny_video_pipeline(model.generator("image").pipeline)
+        model.generators["video"] = VideoGenerator(films, FilmOptions(storyboards=True, squares=True))
+    made, generator = model.output_projectors[modality].config, model.generator(modality)
+    length, width = generator.condition_shape
     plain = QueryTransformer(
         QueryConfig(
             count=made.count,
             width_in=made.width_in,
-            length=made.length,
-            width_out=made.width_out,
+            length=length,
+            width_out=width,
+            moments=generator.moments,
             width=16,
             heads=2,
             feedforward=16,
@@ -59,7 +65,7 @@ def seeing_model(folder: Path) -> AnyGenModel:
     )
     stream = random.Random(9)
     texts = [say(sample_scene(stream)) for say in (caption, placed_caption) * 32]
-    model.output_projectors["image"] = widened(plain, model.encoders["image"], model.generator("image"), texts)
+    model.output_projectors[modality] = widened(plain, model.encoders["image"], generator, texts)
     return model
 
 
@@ -206,33 +212,75 @@ def test_a_picture_that_was_asked_for_may_be_an_edit_of_many() -> None:
     assert {("pair", "pair", 2, False), ("three", "three", 2, True), ("one", "one", 0, True)} <= kinds
 
 
-def test_stage_three_shows_what_is_edited(tmp_path: Path) -> None:
-    model = seeing_model(tmp_path / "model")
-    stage = AlignmentStage("stage3", model, {"edit": 1}, {"input", "output", "signals"}, length=400, resting=["image"])
+def test_a_film_begins_in_every_batch_with_another_picture_of_its_caption(tmp_path: Path) -> None:
+    """Its storyboard goes on from where that shows the thing; what begins with no picture rarely sees one."""
+    model = seeing_model(tmp_path / "model", "video")
+    stage = StatesStage("stage2", model, {"animate": 1}, pool=6, length=600, only=["video"], spoken=True).train()
+    assert (stage.media, stage.shown) == (("video",), ["image"])
+    pool = stage.states("train", 6)["video"]
+    rows = torch.zeros(30, dtype=torch.long)
+    asked = stage._seen_anew("video", pool.of(rows), list(range(30)))
+    assert asked.edits is not None and bool(asked.edits.all()) and asked.seen is not None
+    assert len(set(asked.captions)) > 8 and pool.parts[0]["film"].movers[0].motion
+    told = [re.sub(r" [a-h][1-8]", "", text) for text in asked.captions]
+    assert {text.split(",")[0] for text in told} == {re.sub(r" [a-h][1-8]", "", pool.captions[0]).split(",")[0]}
+    own = stage._told("video", pool.hidden, asked.captions)
+    assert torch.equal(asked.conditions, own["conditions"]) and torch.equal(asked.weights, own["weights"])
+    loss = stage(stage.prepare(0, 4, 0), torch.Generator())["condition_video"]
+    loss.backward()
+    assert float(model.output_projectors["video"].sight.weight.grad.abs().sum()) > 0
+    film = {"type": "video", "film": pool.parts[0]["film"]}
+    beside = [seen_anew(model.generator("video"), film, random.Random(turn)) for turn in range(200)]
+    assert {text for _, text in beside} == {told_to(model.generator("video"), film)}
+    assert 10 < sum(scene is not None for scene, _ in beside) < 60
+
+
+def test_a_picture_of_the_same_caption_begins_the_same_motion() -> None:
+    stream, moved = random.Random(5), 0
+    for _ in range(100):
+        scene, film, _ = sample_animated(stream)
+        other, again = reanimated(scene, film, stream)
+        assert caption(other) == caption(scene) and again.movers[0].motion == film.movers[0].motion
+        start, placed = pose(again.actors[0], 0), other.things[0]
+        assert (start.x, start.y, again.backdrop, again.variant) == (placed.x, placed.y, other.backdrop, other.variant)
+        moved += other != scene
+    assert moved > 80
+
+
+@pytest.mark.parametrize(("modality", "task"), [("image", "edit"), ("video", "animate")])
+def test_stage_three_shows_what_is_edited_or_begins_a_film(tmp_path: Path, modality: str, task: str) -> None:
+    model = seeing_model(tmp_path / "model", modality)
+    learnt = {"input", "output", "signals"}
+    stage = AlignmentStage("stage3", model, {task: 1}, learnt, length=400, resting=["image"])
     batch = stage.prepare(0, 2, 0)
-    assert len(batch["edits_image"]) == len(batch["image/told/input_ids"]) >= int(batch["edits_image"].sum()) > 0
+    assert len(batch[f"edits_{modality}"]) == len(batch[f"{modality}/told/input_ids"])
+    assert int(batch[f"edits_{modality}"].sum()) > 0
     losses = stage(batch, torch.Generator().manual_seed(0))
     sum(losses[name] for name in losses if not name.startswith("_")).backward()
-    assert float(model.output_projectors["image"].sight.weight.grad.abs().sum()) > 0
+    assert float(model.output_projectors[modality].sight.weight.grad.abs().sum()) > 0
     assert all(parameter.grad is None for parameter in model.input_projectors["image"].parameters())
 
 
-def test_the_engine_shows_the_picture_that_is_edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = seeing_model(tmp_path / "model")
+@pytest.mark.parametrize("modality", ["image", "video"])
+def test_the_engine_shows_the_picture_that_is_edited_or_begins_a_film(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modality: str
+) -> None:
+    model = seeing_model(tmp_path / "model", modality)
     engine = Engine(model)
     seen: list[Any] = []
     inner = model.predict_condition
 
-    def watched(modality: str, hidden: torch.Tensor, parts: Any = None, seen_: Any = None, **other: Any) -> Any:
-        seen.append(other["seen"])
-        return inner(modality, hidden, parts, **other)
+    def watched(asked: str, hidden: torch.Tensor, parts: Any = None, **other: Any) -> Any:
+        seen.extend(other["seen"] if asked == modality else ())
+        return inner(asked, hidden, parts, **other)
 
     monkeypatch.setattr(model, "predict_condition", watched)
     picture = Image(torch.full((16, 16, 3), 90, dtype=torch.uint8).numpy())
-    engine.generate([picture, "Make it night."], to="image", seed=1)
-    engine.generate("A cat.", to="image", seed=1)
-    assert len(seen) == 2 and seen[1] == [None]
-    torch.testing.assert_close(seen[0][0], model.encode("image", [picture])[0])
+    engine.generate([picture, "Make it move."], to=modality, seed=1)
+    engine.generate("A cat.", to=modality, seed=1)
+    shown = [one for one in seen if one is not None]
+    assert len(shown) == 1 and seen[0] is shown[0] and len(seen) > 1
+    torch.testing.assert_close(shown[0], model.encode("image", [picture])[0])
 
 
 def test_a_recipe_gives_sight_to_a_finished_model(tmp_path: Path) -> None:
@@ -240,5 +288,7 @@ def test_a_recipe_gives_sight_to_a_finished_model(tmp_path: Path) -> None:
     model = run.model(None)
     projector = model.output_projectors["image"]
     assert projector.sighted and projector.config.sights == model.encoders["image"].tokens
+    films = Run(recipe_for("nano-night", [f"start={find('nano')}", "sighted=video"]), tmp_path).model(None)
+    assert films.output_projectors["video"].config.sight_width == model.encoders["image"].width
     with pytest.raises(RequestError, match="sighted=audio"):
         Run(recipe_for("nano-night", [f"start={find('nano')}", "sighted=audio"]), tmp_path).model(None)
