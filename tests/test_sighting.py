@@ -226,6 +226,11 @@ def test_a_film_begins_in_every_batch_with_another_picture_of_its_caption(tmp_pa
     assert {text.split(",")[0] for text in told} == {re.sub(r" [a-h][1-8]", "", pool.captions[0]).split(",")[0]}
     own = stage._told("video", pool.hidden, asked.captions)
     assert torch.equal(asked.conditions, own["conditions"]) and torch.equal(asked.weights, own["weights"])
+    few = torch.tensor([9, 2])
+    projector = model.output_projectors["video"]
+    some = stage._seen_anew("video", pool.of(rows).at(projector, few), list(range(30)), few)
+    assert some.captions == asked.captions
+    torch.testing.assert_close(some.conditions, projector.part(asked.conditions, few))
     loss = stage(stage.prepare(0, 4, 0), torch.Generator())["condition_video"]
     loss.backward()
     assert float(model.output_projectors["video"].sight.weight.grad.abs().sum()) > 0
@@ -233,6 +238,17 @@ def test_a_film_begins_in_every_batch_with_another_picture_of_its_caption(tmp_pa
     beside = [seen_anew(model.generator("video"), film, random.Random(turn)) for turn in range(200)]
     assert {text for _, text in beside} == {told_to(model.generator("video"), film)}
     assert 10 < sum(scene is not None for scene, _ in beside) < 60
+
+
+def test_every_other_film_of_a_batch_begins_with_a_picture(tmp_path: Path) -> None:
+    model = seeing_model(tmp_path / "model", "video")
+    stage = StatesStage("stage2", model, {"animate": 1, "film": 4}, pool=24, length=600, only=["video"], spoken=True)
+    pool = stage.states("train", 24)["video"]
+    begun = ["source" in part for part in pool.parts]
+    assert any(begun) and not all(begun)
+    rows = stage._rows("video", pool, torch.rand(60, generator=torch.Generator().manual_seed(0))).tolist()
+    assert all(begun[row] for row in rows[::2]) and not all(begun[row] for row in rows[1::2])
+    assert len(set(rows[::2])) > 1 and max(rows) < len(begun)
 
 
 def test_a_picture_of_the_same_caption_begins_the_same_motion() -> None:

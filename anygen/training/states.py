@@ -45,6 +45,11 @@ class States(NamedTuple):
             **tensors, captions=[self.captions[i] for i in numbers], parts=tuple(self.parts[i] for i in numbers)
         )
 
+    def at(self, projector: Any, moments: Tensor | None) -> "States":
+        """The same with these moments of the conditions; None: all."""
+        weights = projector.part(self.weights[:, :, None], moments)[..., 0]
+        return self._replace(conditions=projector.part(self.conditions, moments), weights=weights)
+
     def sights(self) -> list[Tensor | None] | None:
         """What is seen of the media behind these answers."""
         if self.seen is None or self.edits is None:
@@ -126,29 +131,37 @@ class StatesStage(nn.Module):
         self.pool = self.pool or self.states("train", self.pool_size)
         losses = {}
         for modality, pool in self.pool.items():
-            rows = (batch[modality] * len(pool.hidden)).long()
             projector, parts = self.model.output_projectors[modality], batch.get(f"{modality}/parts")
-            asked = pool.of(rows)
+            asked = pool.of(self._rows(modality, pool, batch[modality])).at(projector, parts)
             if modality in self.sighted:
-                asked = self._seen_anew(modality, asked, batch[f"{modality}/turns"].tolist())
+                asked = self._seen_anew(modality, asked, batch[f"{modality}/turns"].tolist(), parts)
             predicted = self.model.predict_condition(modality, asked.hidden.float(), parts, asked.sights())
             losses[f"condition_{modality}"] = condition_loss(
                 predicted.float(),
-                projector.part(asked.conditions.float(), parts),
+                asked.conditions.float(),
                 projector.part(projector.condition_std, parts),
-                projector.part(asked.weights[:, :, None], parts)[..., 0],
+                asked.weights,
             )
         return losses
 
+    def _rows(self, modality: str, pool: States, shares: Tensor) -> Tensor:
+        """Rows of the pool at these shares of it [n]. Where a projector of films sees, every other one begins with a
+        picture, as long as there are such: where things are takes longer to learn than what is asked."""
+        rows = (shares * len(pool.hidden)).long()
+        if modality in self.sighted and modality == "video":
+            begun = torch.tensor([row for row, part in enumerate(pool.parts) if "source" in part], dtype=torch.long)
+            rows[::2] = begun[(shares[::2] * len(begun)).long()] if len(begun) else rows[::2]
+        return rows
+
     @torch.no_grad()
-    def _seen_anew(self, modality: str, asked: States, turns: list[int]) -> States:
-        """The same requests beside other pictures."""
+    def _seen_anew(self, modality: str, asked: States, turns: list[int], moments: Tensor | None = None) -> States:
+        """The same requests, at these moments of their conditions, beside other pictures."""
         generator = self.model.generator(modality)
         pairs = [seen_anew(generator, part, random.Random(turn)) for part, turn in zip(asked.parts, turns, strict=True)]
         texts = [text for _, text in pairs]
         other = [row for row, text in enumerate(texts) if text != asked.captions[row]]
         if other:
-            told = self._told(modality, asked.hidden, [texts[row] for row in other])
+            told = self._told(modality, asked.hidden, [texts[row] for row in other], moments)
             kept = {name: getattr(asked, name).clone() for name in ("conditions", "weights")}
             for name, values in kept.items():
                 values[other] = told[name]
@@ -201,10 +214,14 @@ class StatesStage(nn.Module):
         states = States(hidden.bfloat16(), parts=tuple(parts), **self._told(modality, hidden, captions))
         return self._behind(modality, states, behind) if sighted else states
 
-    def _told(self, modality: str, hidden: Tensor, captions: list[str]) -> dict[str, Any]:
-        """What these captions tell the generator, as fields of the states."""
+    def _told(
+        self, modality: str, hidden: Tensor, captions: list[str], moments: Tensor | None = None
+    ) -> dict[str, Any]:
+        """What these captions tell the generator, or of storyboards these moments, as fields of the states."""
         generator = self.model.generator(modality)
         coded = {key: value.to(hidden.device) for key, value in generator.coded(captions).items()}
+        if moments is not None:
+            coded = {key: value[:, moments] for key, value in coded.items()}
         told = generator.tell(**coded)  # [n, length, width]
         weights = padding_weights(coded["attention_mask"])
         if weights.shape[1] != told.shape[1]:
