@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -173,3 +174,12 @@ def test_who_takes_squares_is_told_squares() -> None:
     assert told_to(taught, part | {"source": scene}) == squared(film, given=True)
     with pytest.raises(ModelError, match="squares are told in storyboards"):
         FilmOptions(squares=True)
+
+
+def test_all_squares_of_a_film_may_be_told_beside() -> None:
+    film = Director(random.Random(0), settled=True).one("cat", "bounces", "sea")
+    plain, beside = (re.findall(r" ([a-h])([1-8])", squared(film, given=True, off=off)) for off in ((0, 0), (1, -1)))
+    assert len(plain) == len(beside) and {int(b[1]) - int(a[1]) for a, b in zip(plain, beside, strict=True)} <= {-1, 0}
+    assert {ord(b[0]) - ord(a[0]) for a, b in zip(plain, beside, strict=True)} == {1}
+    edge = re.findall(r" ([a-h])[1-8]", squared(film, off=(7, 0)))
+    assert set(edge) == {"h"}

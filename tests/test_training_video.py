@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,29 @@ def test_storyboards_may_be_told_by_squares(image: Any, tmp_path: Path) -> None:
     assert fit(stage, options(2), tmp_path / "run")
     stage.save(tmp_path / "film")
     assert json.loads((tmp_path / "film" / "film.json").read_text())["squares"] is True
+
+
+def told_beside(kept: list[tuple[int, int]]) -> Callable[..., str]:
+    """`VideoGeneratorStage.told`, which keeps by how much it is wrong."""
+
+    def told(film: Film, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
+        kept.append(off)
+        return squared(film, given=given, off=off)
+
+    return told
+
+
+def test_squares_of_films_that_begin_with_a_picture_are_mostly_told_beside(
+    image: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offs: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
+    for begun, kept in offs.items():
+        stage = stage_on(copy.deepcopy(image), squares=True, given=float(begun))
+        monkeypatch.setattr(stage, "told", told_beside(kept))
+        for step in range(20):
+            stage.prepare(step, 4, 0)
+    assert len(offs[True]) == 80 and 0.3 < sum(off != (0, 0) for off in offs[True]) / 80 < 0.75
+    assert {line for off in offs[True] for line in off} == {-1, 0, 1} and set(offs[False]) == {(0, 0)}
 
 
 def test_with_pictures_both_generators_learn_and_stay_one(image: Any, tmp_path: Path) -> None:

@@ -87,15 +87,16 @@ def _side(actor: Actor, now: Pose) -> int:
 # --- square by square
 
 
-def squared(film: Film, *, given: bool = False) -> str:
+def squared(film: Film, *, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
     """A storyboard in which every frame has the square, the size and the turn of each thing, as the camera sees it.
 
     '0: a medium cat b5, sea | 3: a medium cat c5, sea | ...': things go in steps of eighths of the canvas, as they are
     drawn on the board (`projection.Projection`'s `cell`), and there is a caption for every frame before or behind which
     another one is; nothing is between two of them. With `given` the first frame is a picture that shows its things
-    anywhere: steps are counted from there, and squares are the nearest.
+    anywhere: steps are counted from there, and squares are the nearest; `off` are columns and rows by which all are
+    wrong, as they are where somebody has to tell them from the picture.
     """
-    told = [squared_caption(film, frame, given=given) for frame in range(FRAMES)]
+    told = [squared_caption(film, frame, given=given, off=off) for frame in range(FRAMES)]
     keys = [
         frame
         for frame in range(FRAMES)
@@ -104,7 +105,7 @@ def squared(film: Film, *, given: bool = False) -> str:
     return " | ".join(f"{key}: {told[key]}" for key in keys)
 
 
-def squared_caption(film: Film, frame: int, *, given: bool = False) -> str:
+def squared_caption(film: Film, frame: int, *, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
     """What a storyboard with squares says of this frame: 'a large cat e5 turned right and a small dog b2, sea'.
 
     What goes on through all of the film, a camera's way and dusk, is told by quarters of it.
@@ -113,7 +114,8 @@ def squared_caption(film: Film, frame: int, *, given: bool = False) -> str:
     for actor, now in seen_in(film, frame):
         start = seen_by(film.camera, 0, pose(actor, 0)) if given else None
         turn = _TURNED[(now.angle + 2) // 4 % 4] if actor.motion == "spins" else ""
-        column, row, cells = on_board(now, start)
+        *square, cells = on_board(now, start)
+        column, row = (min(max(line + wrong, 0), SIDE - 1) for line, wrong in zip(square, off, strict=True))
         words = f"{a(f'{_CELLS[cells]} {actor.thing}')} {COLUMNS[column]}{row + 1} {turn}"
         told.append(words.strip())
     over = [film.camera] if film.camera else []

@@ -29,6 +29,7 @@ SQUARED = dataclasses.replace(FILM, squares=True)
 
 _PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
 _STILL = "still/"  # before what it has of films' frames that are pictures of their own
+_WRONG = 0.6  # share of the films that begin with a picture whose squares are told wrong, by one at most
 _LIKE = 0.1  # share of the frames that pictures could be, of those that are pictures of their own
 _SKETCHED = 12  # captions in the place of a film, while the text encoder learns alone
 
@@ -127,7 +128,9 @@ class VideoGeneratorStage(nn.Module):
     it says of pictures. Then it rests. A share `placed` of the pictures' captions say squares, which it learns as well.
 
     With `squares`, storyboards say of every frame in which square each thing is, as it is drawn on the grid
-    (`storyboard.squared`), where they else say in which ninth it is at its motion's turning points.
+    (`storyboard.squared`), where they else say in which ninth it is at its motion's turning points. Of films that begin
+    with a picture most are told one square beside: an output projector sees such a picture no better, and where the
+    thing is the first frame shows.
 
     With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
     captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
@@ -225,9 +228,10 @@ class VideoGeneratorStage(nn.Module):
         film = sample_film(stream)
         return settle(film) if stream.random() < self.settled else film
 
-    def told(self, film: Film, given: bool = False) -> str:
-        """The film's storyboard; `given` is whether it begins with a picture that is there."""
-        return squared(film, given=given) if self.options.squares else storyboard(film)
+    def told(self, film: Film, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
+        """The film's storyboard; `given` is whether it begins with a picture that is there, `off` by how many squares
+        it is wrong."""
+        return squared(film, given=given, off=off) if self.options.squares else storyboard(film)
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|video generator")
@@ -236,7 +240,9 @@ class VideoGeneratorStage(nn.Module):
         given, whole = stream.random() < self.given, stream.random() < self.whole
         count = max(1, size // self.repeats)
         films = [sample_animated(stream)[1] if given else self.film(stream) for _ in range(count)]
-        texts = [self.told(film, given) for film in films]
+        wrong = [given and stream.random() < _WRONG for _ in films]
+        offs = [(stream.randint(-1, 1), stream.randint(-1, 1)) if one else (0, 0) for one in wrong]
+        texts = [self.told(film, given, off) for film, off in zip(films, offs, strict=True)]
         texts = ["" if stream.random() < 0.1 else text for text in texts]
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
