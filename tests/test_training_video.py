@@ -26,7 +26,7 @@ from anygen.playground.motion import FRAMES, MOTIONS, STILL
 from anygen.playground.projection import LAYERS, Projection
 from anygen.playground.squares import squares_in
 from anygen.playground.storyboard import UNLIKE, squared, storyboard
-from anygen.playground.things import INDEX
+from anygen.playground.things import INDEX, THINGS
 from anygen.projectors import ResamplerConfig, ResamplerProjector
 from anygen.testing import tiny_tokenizer
 from anygen.training.alignment import STAGE_3, AlignmentStage
@@ -345,6 +345,30 @@ def test_storyboards_may_be_told_by_squares(image: Any, tmp_path: Path) -> None:
     assert fit(stage, options(2), tmp_path / "run")
     stage.save(tmp_path / "film")
     assert json.loads((tmp_path / "film" / "film.json").read_text())["squares"] is True
+
+
+def test_key_frames_tell_things_as_they_are_turned(image: Any) -> None:
+    stage = stage_on(copy.deepcopy(image), pictures=2, sketch_steps=1, squares=True)
+    film = settled("spins")
+    stage.film = lambda stream: film  # type: ignore[method-assign]
+    sketch = {key.removeprefix("sketch/"): value for key, value in stage.prepare(0, 4, 0).items()}
+    texts = stage.tokenizer.batch_decode(sketch["ids"])
+    words = ["", "turned right", "upside down", "turned left"]
+    told = [next((turn for turn in (1, 2, 3) if words[turn] in text), 0) for text in texts]
+    assert sketch["turns"][:, 0].tolist() == told and set(told) == {0, 1, 2, 3}
+    pictures = stage.pictures
+    assert pictures is not None and pictures.sprites.shape[:2] == (4, len(THINGS))
+    condition = torch.zeros(len(texts), sketch["ids"].shape[1], pictures.look.in_features)
+    cover = film_cover(sketch["layers"], 64, 8)[:, 0]
+    nothing = pictures.look.bias[: pictures.sprites.shape[-1]]
+    row, _, thing, _ = sketch["named"].unbind(1)
+    for turns in (sketch["turns"], None):
+        turn = torch.tensor(told)[row] if turns is not None else torch.zeros_like(row)
+        wanted = (nothing - pictures.sprites[turn, thing]).square().mean()
+        looks = pictures.tells(condition, sketch["named"], sketch["things"], cover, turns)["looks"]
+        torch.testing.assert_close(looks, wanted)
+    quarter = (pictures.sprites[1] - pictures.sprites[0]).square().mean()
+    assert quarter > 0.1
 
 
 def told_beside(kept: list[tuple[int, int]]) -> Callable[..., str]:

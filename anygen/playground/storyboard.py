@@ -58,7 +58,7 @@ def frame_caption(film: Film, frame: int) -> str:
     How a thing is turned that is alone comes behind the backdrop, else behind its place: of two it says which.
     """
     seen = [(actor, now) for actor in film.actors if (now := pose(actor, frame)).seen]
-    turns = [_TURNED[(now.angle + 2) // 4 % 4] if actor.motion == "spins" else "" for actor, now in seen]
+    turns = [_TURNED[turn_of(actor, now)] for actor, now in seen]
     alone = len(seen) == 1
     told = [_words(actor, now) for actor, now in seen]
     words = [" and ".join(told if alone else (f"{one} {turn}".strip() for one, turn in zip(told, turns, strict=True)))]
@@ -68,6 +68,11 @@ def frame_caption(film: Film, frame: int) -> str:
     if frame >= FRAMES // 4:  # what goes on through all of the film has words for a half and for the whole of it
         words += [word if frame > 3 * FRAMES // 4 else f"{word} a little" for word in over]
     return ", ".join(word for word in words if word)
+
+
+def turn_of(actor: Actor, now: Pose) -> int:
+    """By how many quarters of a turn, clockwise, 0 to 3, a storyboard says that this actor is turned."""
+    return (now.angle + 2) // 4 % 4 if actor.motion == "spins" else 0
 
 
 def _words(actor: Actor, now: Pose) -> str:
@@ -113,7 +118,7 @@ def squared_caption(film: Film, frame: int, *, given: bool = False, off: tuple[i
     told = []
     for actor, now in seen_in(film, frame):
         start = seen_by(film.camera, 0, pose(actor, 0)) if given else None
-        turn = _TURNED[(now.angle + 2) // 4 % 4] if actor.motion == "spins" else ""
+        turn = _TURNED[turn_of(actor, now)]
         *square, cells = on_board(now, start)
         column, row = (min(max(line + wrong, 0), SIDE - 1) for line, wrong in zip(square, off, strict=True))
         words = f"{a(f'{_CELLS[cells]} {actor.thing}')} {COLUMNS[column]}{row + 1} {turn}"

@@ -230,7 +230,7 @@ class ImageGeneratorStage(nn.Module):
         self.looks_weight, self.sketch_steps = looks, sketch_steps
         if looks:
             sprites = self._sprites()
-            self.look = nn.Linear(sizes.text_width, sprites.shape[1] + grid * grid)
+            self.look = nn.Linear(sizes.text_width, sprites.shape[-1] + grid * grid)
             self.register_buffer("sprites", sprites, persistent=False)
 
     def to(self, *args: Any, **kwargs: Any) -> "ImageGeneratorStage":
@@ -240,12 +240,15 @@ class ImageGeneratorStage(nn.Module):
 
     @torch.no_grad()
     def _sprites(self) -> Tensor:
-        """Latents of every thing's large sprite on grey, [things, values], each value with mean 0 and deviation 1."""
+        """Latents of every thing's large sprite on grey, upright and after one to three quarter turns clockwise,
+        [turns, things, values], each value with mean 0 and deviation 1."""
         sprites = torch.stack([self.compositor.sprite(thing.name, "large") for thing in THINGS]).to(torch.int32)
         alpha = sprites[:, 3:]
         pixels = (sprites[:, :3] * alpha + 128 * (255 - alpha) + 127) // 255
-        latents = self.vae.encode(to_pixels(pixels)).latent_dist.mean.flatten(1)
-        return (latents - latents.mean(0)) / latents.std(0).clamp_min(1e-4)
+        turned = torch.stack([pixels.rot90(-turn, (-2, -1)) for turn in range(4)])
+        latents = self.vae.encode(to_pixels(turned.flatten(0, 1))).latent_dist.mean.flatten(1)
+        scaled = (latents - latents.mean(0)) / latents.std(0).clamp_min(1e-4)
+        return scaled.unflatten(0, turned.shape[:2])
 
     def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Token ids [texts, length], padded as the pipeline pads them, and where each token ends in its text."""
@@ -387,16 +390,20 @@ class ImageGeneratorStage(nn.Module):
             condition, batch["named"], batch["things"], self.compositor.cover(batch["layers"], self.cells)
         )
 
-    def tells(self, condition: Tensor, named: Tensor, things: Tensor, cover: Tensor) -> dict[str, Tensor]:
-        """The same of pictures whose `things` [pictures, layers] cover these cells [pictures, layers, cells]."""
+    def tells(
+        self, condition: Tensor, named: Tensor, things: Tensor, cover: Tensor, turns: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The same of pictures whose `things` [pictures, layers] cover these cells [pictures, layers, cells], and are
+        turned clockwise by so many quarters, `turns` [pictures, layers], or upright."""
         row, token, thing, layer = named.unbind(1)
         told = self.look(condition[row, token]).float()
-        look, where = told[:, : self.sprites.shape[1]], told[:, self.sprites.shape[1] :]
+        look, where = told.split([self.sprites.shape[-1], told.shape[1] - self.sprites.shape[-1]], 1)
         order = torch.arange(things.shape[1], device=layer.device)
         its = torch.where(layer[:, None] < 0, things[row] == thing[:, None], order == layer[:, None])
         there = (cover[row] & its[..., None]).any(1).float()
+        turn = torch.zeros_like(thing) if turns is None else (turns[row] * its).amax(1)
         return {
-            "looks": self.looks_weight * F.mse_loss(look, self.sprites[thing]),
+            "looks": self.looks_weight * F.mse_loss(look, self.sprites[turn, thing]),
             "where": self.looks_weight * F.binary_cross_entropy_with_logits(where, there),
         }
 

@@ -14,9 +14,18 @@ from anygen.error import RequestError
 from anygen.generators.video import FilmOptions, VideoGenerator, shared
 from anygen.playground.film import Film, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
-from anygen.playground.motion import FRAMES
+from anygen.playground.motion import FRAMES, pose
 from anygen.playground.projection import Projection
-from anygen.playground.storyboard import UNLIKE, frame_caption, keys_of, seen_in, squared, squared_caption, storyboard
+from anygen.playground.storyboard import (
+    UNLIKE,
+    frame_caption,
+    keys_of,
+    seen_in,
+    squared,
+    squared_caption,
+    storyboard,
+    turn_of,
+)
 from anygen.playground.watching import film_caption
 from anygen.training.footage import film_cover, things_of
 from anygen.training.image_generator import TIMESTEPS, build_scheduler, flow_loss, noise_levels, pictures_of
@@ -124,8 +133,9 @@ class VideoGeneratorStage(nn.Module):
 
     Pictures' captions say of no two things where each of them is; storyboards do. For `sketch_steps` batches the text
     encoder that both generators share learns that alone, from key frames: its states at the names are to tell what the
-    things look like and where they are, as those of pictures do (`ImageGeneratorStage`), while it is held near to what
-    it says of pictures. Then it rests. A share `placed` of the pictures' captions say squares, which it learns as well.
+    things look like, turned as they are, and where they are, as those of pictures do (`ImageGeneratorStage`), while it
+    is held near to what it says of pictures. Then it rests. A share `placed` of the pictures' captions say squares,
+    which it learns as well.
 
     With `squares`, storyboards say of every frame in which square each thing is, as it is drawn on the grid
     (`storyboard.squared`), where they else say in which ninth it is at its motion's turning points. Of films that begin
@@ -279,6 +289,10 @@ class VideoGeneratorStage(nn.Module):
         ]
         named = self.pictures.named(texts, ends, placed)
         found = {"ids": ids, "named": named, "things": things_of(films), "layers": layers[:, None]}
+        found["turns"] = torch.zeros_like(found["things"])
+        for row, (film, frame) in enumerate(zip(films, frames, strict=True)):
+            turns = [turn_of(actor, pose(actor, frame)) for actor in film.actors]
+            found["turns"][row, : len(turns)] = torch.tensor(turns)
         return self._shown(step, seed) | {f"{_SKETCH}{key}": value for key, value in found.items()}
 
     def _key_frames(self, films: list[Film], stream: random.Random) -> tuple[list[int], list[str]]:
@@ -320,7 +334,7 @@ class VideoGeneratorStage(nn.Module):
         assert self.pictures is not None
         cover = film_cover(sketch["layers"], self.side, self.cells)[:, 0]
         condition = self.text_encoder(sketch["ids"])[0]
-        return self.pictures.tells(condition, sketch["named"], sketch["things"], cover)
+        return self.pictures.tells(condition, sketch["named"], sketch["things"], cover, sketch["turns"])
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         losses: dict[str, Tensor] = {}
