@@ -26,7 +26,7 @@ from anygen.training.llm import answer_weights
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES, WORDS, Sense, pool_cover
-from anygen.training.sighting import sources, told_to
+from anygen.training.sighting import sources, told_beside, told_to
 from anygen.training.telling import Telling
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -237,13 +237,14 @@ class AlignmentStage(nn.Module):
             made = [part for part in outputs if part["type"] == modality]
             if made and self.draws and not spoken:
                 generator = self.model.generator(modality)
-                behind = sources(made, stream) if self.model.output_projectors[modality].sighted else [None] * len(made)
+                sighted = self.model.output_projectors[modality].sighted
+                behind = sources(made, stream) if sighted else [None] * len(made)
                 if seen := [source for source in behind if source is not None]:
                     sees = EYES[modality]
                     given = self.senses[sees].shown([{"type": sees, "scene": source} for source in seen])
                     batch |= {f"{modality}/seen/{key}": value for key, value in given.items()}
                     batch[f"edits_{modality}"] = torch.tensor([source is not None for source in behind])
-                texts = [told_to(generator, p, seen=source is not None) for p, source in zip(made, behind, strict=True)]
+                texts = told_beside(generator, made, behind) if sighted else [told_to(generator, part) for part in made]
                 coded = generator.coded(texts)
                 batch |= {f"{modality}/told/{key}": value for key, value in coded.items()}
                 if self.diffusion_weight:

@@ -30,9 +30,9 @@ def sources(parts: Sequence[dict[str, Any]], stream: random.Random) -> list[Scen
     return found
 
 
-def seen_anew(generator: Any, part: dict[str, Any], stream: random.Random) -> tuple[Scene | None, str]:
+def seen_anew(generator: Any, part: dict[str, Any], told: str, stream: random.Random) -> tuple[Scene | None, str]:
     """A picture behind what was asked for, or none, and what a generator is told of this: in squares what the picture
-    shows of it.
+    shows of it, or what it is `told` where nothing is seen.
 
     The request's states say a caption and nothing of the picture behind it, whatever that was when they were cached: it
     may be any of which an edit makes the one that is asked for (`undo.undone`), or any with which a film like this may
@@ -42,30 +42,33 @@ def seen_anew(generator: Any, part: dict[str, Any], stream: random.Random) -> tu
         if "source" in part:
             scene, film = reanimated(part["source"], part["film"], stream)
             return scene, told_to(generator, {"film": film, "source": scene})
-        return sources([part], stream)[0], told_to(generator, part)
-    said, chance = caption_of(part), stream.random()
+        return sources([part], stream)[0], told
+    chance = stream.random()
     if chance < _EDITED:
         source, target = undone(part["scene"], stream)
-        return source, placed_caption(target, said)
-    if chance < _EDITED + _ASIDE:
-        return sample_scene(stream), placed_caption(settle(part["scene"]), said)
-    return None, said
+        return source, placed_caption(target, caption_of(part))
+    return sample_scene(stream) if chance < _EDITED + _ASIDE else None, told
 
 
-def told_to(generator: Any, part: dict[str, Any], *, seen: bool = False) -> str:
+def told_to(generator: Any, part: dict[str, Any], *, seen: bool | None = None) -> str:
     """What a generator is told of a part of the playground: its caption; of a film where it takes them a storyboard.
 
-    A film stands where one would put it first, but for one that begins with a picture: that shows where. Of a picture
-    that is made from one that is `seen` it is told where all stands: what is kept where it was, and what has nothing to
-    do with it where one would put it first.
+    A film stands where one would put it first, but for one that begins with a picture: that shows where. Of a picture a
+    projector that sees (`seen` is not None) tells where all stands: where its source is seen, what is kept where it
+    was, and else everything where one would put it first.
     """
     if "film" in part and generator.moments > 1:
         given = "source" in part
         film = part["film"] if given else settle_film(part["film"])
         return squared(film, given=given) if generator.film.squares else storyboard(film)
-    if seen:
-        return placed_caption(part["scene"] if "source" in part else settle(part["scene"]), caption_of(part))
-    return caption_of(part)
+    if seen is None or "scene" not in part:
+        return caption_of(part)
+    return placed_caption(part["scene"] if seen and "source" in part else settle(part["scene"]), caption_of(part))
+
+
+def told_beside(generator: Any, parts: Sequence[dict[str, Any]], behind: Sequence[Scene | None]) -> list[str]:
+    """What a projector that sees tells of each part beside these pictures."""
+    return [told_to(generator, part, seen=source is not None) for part, source in zip(parts, behind, strict=True)]
 
 
 def widened(projector: Any, encoder: Any, generator: Any, captions: Sequence[str]) -> Any:

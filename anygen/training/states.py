@@ -17,7 +17,7 @@ from anygen.training.features import chosen
 from anygen.training.loop import Batch
 from anygen.training.packing import pack
 from anygen.training.sense import SENSES
-from anygen.training.sighting import seen_anew, sources, told_to
+from anygen.training.sighting import seen_anew, sources, told_beside, told_to
 from anygen.training.telling import Telling
 
 ASKED = 4
@@ -157,7 +157,10 @@ class StatesStage(nn.Module):
     def _seen_anew(self, modality: str, asked: States, turns: list[int], moments: Tensor | None = None) -> States:
         """The same requests, at these moments of their conditions, beside other pictures."""
         generator = self.model.generator(modality)
-        pairs = [seen_anew(generator, part, random.Random(turn)) for part, turn in zip(asked.parts, turns, strict=True)]
+        pairs = [
+            seen_anew(generator, part, told, random.Random(turn))
+            for part, told, turn in zip(asked.parts, asked.captions, turns, strict=True)
+        ]
         texts = [text for _, text in pairs]
         other = [row for row, text in enumerate(texts) if text != asked.captions[row]]
         if other:
@@ -208,11 +211,12 @@ class StatesStage(nn.Module):
     def _states(
         self, modality: str, hidden: Tensor, parts: list[dict[str, Any]], stream: random.Random, split: str
     ) -> States:
-        generator, sighted = self.model.generator(modality), modality in self.sighted and split == "heldout"
-        behind = sources(parts, stream) if sighted else [None] * len(parts)
-        captions = [told_to(generator, p, seen=source is not None) for p, source in zip(parts, behind, strict=True)]
+        generator, sighted = self.model.generator(modality), modality in self.sighted
+        shown = sighted and split == "heldout"
+        behind = sources(parts, stream) if shown else [None] * len(parts)
+        captions = told_beside(generator, parts, behind) if sighted else [told_to(generator, part) for part in parts]
         states = States(hidden.bfloat16(), parts=tuple(parts), **self._told(modality, hidden, captions))
-        return self._behind(modality, states, behind) if sighted else states
+        return self._behind(modality, states, behind) if shown else states
 
     def _told(
         self, modality: str, hidden: Tensor, captions: list[str], moments: Tensor | None = None

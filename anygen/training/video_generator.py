@@ -33,8 +33,10 @@ from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
 FILM = FilmOptions(storyboards=True, shared_noise=0.5)
-SQUARED = dataclasses.replace(FILM, squares=True)
 """Each frame is told its own, and the noise of a film's frames is half the same, PYoCo's mixed noise."""
+
+SQUARED = dataclasses.replace(FILM, squares=True)
+"""The same, and each frame is told on which square a thing stands, how large it is and how it is turned."""
 
 _PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
 _STILL = "still/"  # before what it has of films' frames that are pictures of their own
