@@ -16,7 +16,8 @@ from anygen.meta import networks
 from anygen.playground.arrange import on_cells
 from anygen.playground.scene import Placed, place_of, relation_of, sample_scene
 from anygen.playground.things import SIZES
-from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage, pictures_of
+from anygen.training.image_generator import ImageGeneratorStage, pictures_of
+from anygen.training.image_pipeline import GeneratorSizes
 from anygen.training.image_vae import build_vae
 from anygen.training.tokenizer import train_tokenizer
 

@@ -37,7 +37,7 @@ from anygen.training.concept_drawing import DrawingStage
 from anygen.training.concept_run import ConceptRecipe, checked_name, train_concept
 from anygen.training.concept_sounding import SoundingStage
 from anygen.training.cutout import cut_out, cut_outs, event, events, foreground
-from anygen.training.image_generator import GeneratorSizes, build_adapter, build_pipeline, build_unet
+from anygen.training.image_pipeline import GeneratorSizes, build_adapter, build_pipeline, build_unet
 from anygen.training.loop import FitOptions, fit
 
 

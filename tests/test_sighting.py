@@ -127,9 +127,12 @@ def test_what_is_edited_is_told_square_by_square() -> None:
     _, source, _, target = sample_edit(stream)
     part = {"type": "image", "scene": target, "source": source}
     assert told_to(None, part, seen=True) == placed_caption(target)
-    assert told_to(None, part) == caption(target)
-    scene = sample_scene(stream)
-    assert told_to(None, {"type": "image", "scene": scene}, seen=True) == placed_caption(settle(scene))
+    assert told_to(None, part) == caption(target)  # by a projector that cannot see
+    assert told_to(None, part, seen=False) == placed_caption(settle(target))  # where things stand is to be guessed
+    scene, own = sample_scene(stream), {"type": "image", "caption": "my robot", "path": "robot.png"}
+    for seen in (True, False):
+        assert told_to(None, {"type": "image", "scene": scene}, seen=seen) == placed_caption(settle(scene))
+        assert told_to(None, own, seen=seen) == "my robot"
 
 
 def test_edits_mostly_see_their_source_and_other_pictures_rarely_one() -> None:

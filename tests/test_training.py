@@ -280,7 +280,8 @@ def test_a_started_step_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_a_name_is_found_at_its_last_token() -> None:
-    from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+    from anygen.training.image_generator import ImageGeneratorStage
+    from anygen.training.image_pipeline import GeneratorSizes
     from anygen.training.image_vae import build_vae
     from anygen.training.tokenizer import train_tokenizer
 
@@ -318,7 +319,8 @@ def test_a_settled_scene_stands_where_its_caption_alone_says() -> None:
 
 
 def test_a_share_of_the_generators_scenes_is_settled() -> None:
-    from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+    from anygen.training.image_generator import ImageGeneratorStage
+    from anygen.training.image_pipeline import GeneratorSizes
     from anygen.training.tokenizer import train_tokenizer
 
     sizes = GeneratorSizes(channels=(16, 16), text_width=16, text_depth=1, heads=2)

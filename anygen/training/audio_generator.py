@@ -17,7 +17,8 @@ from anygen.playground.mixer import Mixer
 from anygen.playground.slots import clip_slots
 from anygen.playground.sound import SOUNDS
 from anygen.training.audio_vae import mel_sheet, to_mel
-from anygen.training.image_generator import TIMESTEPS, build_scheduler, noise_levels
+from anygen.training.image_generator import noise_levels
+from anygen.training.image_pipeline import TIMESTEPS, build_scheduler
 from anygen.training.loop import Batch
 from anygen.training.tokenizer import caption_tokenizer
 

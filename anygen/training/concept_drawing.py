@@ -17,7 +17,8 @@ from anygen.playground.dialogue import caption_of
 from anygen.playground.edit import sample_edit
 from anygen.playground.scene import Scene, sample_scene
 from anygen.training.adapter import lora
-from anygen.training.image_generator import build_scheduler, flow_loss
+from anygen.training.image_generator import flow_loss
+from anygen.training.image_pipeline import build_scheduler
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 

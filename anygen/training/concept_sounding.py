@@ -18,7 +18,8 @@ from anygen.playground.mixer import Mixer
 from anygen.training.adapter import lora
 from anygen.training.audio_generator import GRID
 from anygen.training.audio_vae import to_mel
-from anygen.training.image_generator import TIMESTEPS, noise_levels
+from anygen.training.image_generator import noise_levels
+from anygen.training.image_pipeline import TIMESTEPS
 from anygen.training.loop import Batch
 
 

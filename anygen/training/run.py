@@ -118,7 +118,8 @@ class Run(Assembly):
         from diffusers import AutoencoderKL
 
         from anygen.generators.image import ImageGenerator
-        from anygen.training.image_generator import GeneratorSizes, ImageGeneratorStage
+        from anygen.training.image_generator import ImageGeneratorStage
+        from anygen.training.image_pipeline import GeneratorSizes
 
         r = self.recipe
         vae = AutoencoderKL.from_pretrained(self.need("image-vae") / "part")

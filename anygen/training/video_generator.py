@@ -28,7 +28,8 @@ from anygen.playground.storyboard import (
 )
 from anygen.playground.watching import film_caption
 from anygen.training.footage import film_cover, things_of
-from anygen.training.image_generator import TIMESTEPS, build_scheduler, flow_loss, noise_levels, pictures_of
+from anygen.training.image_generator import flow_loss, noise_levels, pictures_of
+from anygen.training.image_pipeline import TIMESTEPS, build_scheduler
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 
@@ -41,7 +42,7 @@ SQUARED = dataclasses.replace(FILM, squares=True)
 _PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
 _STILL = "still/"  # before what it has of films' frames that are pictures of their own
 _WRONG = 0.6  # share of the films that begin with a picture whose squares are told wrong, by one at most
-_LIKE = 0.1  # share of the frames that pictures could be, of those that are pictures of their own
+_LIKE = 0.02  # share of the frames that pictures could be, of those that are pictures of their own
 _SKETCHED = 12  # captions in the place of a film, while the text encoder learns alone
 
 
