@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -220,6 +221,24 @@ def test_what_one_family_holds_out_no_other_trains() -> None:
     trained, heldout = said("train"), said("heldout")
     both = {item: (trained[item], heldout[item]) for item in trained.keys() & heldout.keys()}
     assert not both
+
+
+def test_counting_on_is_of_trainings_sums_and_never_asked_of_a_model() -> None:
+    stream, pairs = random.Random(0), sums.number_pairs("train", 20)
+    words = {name: number for number, name in enumerate(sums._WORDS)}
+    for _ in range(300):
+        ask, ways = sums.count_on(stream, "train")
+        said = [words[word] for word in re.findall(r"[a-z]+", ways[0].lower()) if word != "and"]
+        step = said[1] - said[0]
+        start, asked = (
+            said[0] - step,
+            {words.get(w, int(w) if w.isdigit() else 0) for w in re.findall(r"\w+", ask.lower())},
+        )
+        assert step in (1, -1) and said == list(range(said[0], said[-1] + step, step))
+        assert {start, len(said)} <= asked and (min(start, said[-1]), len(said)) in pairs
+    fields = {knowledge.world_question(stream, "heldout")[0] for _ in range(2000)}
+    assert "count on" not in fields and "count to" in fields
+    assert "count on" in {knowledge.world_question(stream)[0] for _ in range(500)}
 
 
 def test_held_out_sums_and_names() -> None:

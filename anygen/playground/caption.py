@@ -13,6 +13,7 @@ from anygen.playground.word import (
     PLACE_WORDS,
     RELATION_WORDS,
     SIZE_WORDS,
+    Family,
     a,
     at,
     called,
@@ -40,7 +41,7 @@ NOUN_PHRASES = {
         "{thing} which stands {at} {where}",
         "{thing} standing {at} {where}",
     ),
-    "count": (
+    "count": Family(
         "{things} {where}",
         "{things}, {where}",
         "a group of {things} {where}",
@@ -51,6 +52,15 @@ NOUN_PHRASES = {
         "{things} side by side {where}",
         "{things} and nothing else, {where}",
         "{things} {where}, no more and no less",
+        more=(
+            "only {things} {where}",
+            "just {things}, {where}",
+            "{things} in all {where}",
+            "{things} {where}, not one more",
+            "{things} and no others {where}",
+            "{where}, {things} and nothing more",
+            "a picture {where} that has {things}",
+        ),
     ),
     "pair": (
         "{a} {relation} {b} {where}",

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from anygen.playground.caption import casual
 from anygen.playground.sound import INDEX as AUDIBLE
-from anygen.playground.sums import Answered, answered, count_to, plain_sum, things_sum
+from anygen.playground.sums import Answered, answered, count_on, count_to, plain_sum, things_sum
 from anygen.playground.things import BACKDROPS, SIZES, THINGS
 from anygen.playground.unknown import decline, unknown_name
 from anygen.playground.word import Family, a, article, called, listed, pick, plural_of
@@ -432,6 +432,7 @@ FIELDS: dict[str, Callable[[random.Random, str], Answered]] = {
     "sum of things": things_sum,
     "sum": plain_sum,
     "count to": count_to,
+    "count on": count_on,
     "backdrops": _backdrops,
     "sizes": _sizes,
     "another word": _another_word,
@@ -439,10 +440,11 @@ FIELDS: dict[str, Callable[[random.Random, str], Answered]] = {
     "manners": _manners,
 }
 _WEIGHTS = {
-    "train": (1, 2, 2, 4, 3, 4, 2, 7, 5, 1, 1, 1, 2, 1, 2),
-    "heldout": (1, 2, 2, 4, 3, 4, 2, 4, 2, 1, 1, 1, 2, 1, 2),
+    "train": (1, 2, 2, 4, 3, 4, 2, 7, 5, 1, 3, 1, 1, 2, 1, 2),
+    "heldout": (1, 2, 2, 4, 3, 4, 2, 4, 2, 1, 0, 1, 1, 2, 1, 2),
 }
-"""How often each field is asked about; sums, which take the longest to learn, are trained more often than asked for."""
+"""How often each field is asked about; sums, which take the longest to learn, are trained more often than asked for,
+and counting on, which is a step on the way to them, in training alone."""
 
 
 def world_question(stream: random.Random, split: str = "train") -> tuple[str, str, list[str]]:

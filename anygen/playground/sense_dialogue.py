@@ -10,9 +10,9 @@ from anygen.playground.question import question, scene_to_ask
 from anygen.playground.ride import LEADING, end_of, felt, ride_caption, sample_ride, told_ride
 from anygen.playground.scene import sample_scene
 from anygen.playground.things import thing
-from anygen.playground.word import BACKDROP_WORDS, a, called, pick, sentence
+from anygen.playground.word import BACKDROP_WORDS, Family, a, called, pick, sentence
 
-DESCRIBE = (
+DESCRIBE = Family(
     "What does this {map} show?",
     "Describe this {map}.",
     "What is in this {map}?",
@@ -23,9 +23,21 @@ DESCRIBE = (
     "Say what the {map} shows.",
     "This is a {map}. What do you see?",
     "What can you see in the {map}?",
+    more=(
+        "Look at this {map}. What does it show?",
+        "What does the {map} show?",
+        "Caption this {map}.",
+        "Tell me what you see in this {map}.",
+        "Here is a {map}. Describe it.",
+        "Put into words what this {map} shows.",
+        "In this {map}, what is shown?",
+        "Say in one line what is in this {map}.",
+        "What things are in this {map}, and where?",
+        "Explain what this {map} shows.",
+    ),
 )
-"""Requests to tell what a map shows; every fifth is held out."""
-DRAW = (
+"""Requests to tell what a map shows; every fifth is held out, and more are for training alone."""
+DRAW = Family(
     "Draw what this {map} shows.",
     "Make a picture of what this {map} shows.",
     "Paint the scene of this {map}.",
@@ -36,6 +48,24 @@ DRAW = (
     "What does the scene of this {map} look like? Draw it.",
     "Please draw what is in this {map}.",
     "Make an image from this {map}.",
+    more=(
+        "Show what is in this {map} as a picture.",
+        "Use this {map} to make a picture.",
+        "From this {map}, paint the scene.",
+        "Create a picture of what is in this {map}.",
+        "I want a picture of what this {map} shows.",
+        "A drawing of what this {map} shows, please.",
+        "Here is a {map}. Draw the scene.",
+        "Give me an image of the scene in this {map}.",
+        "Paint a picture of this {map}.",
+        "How would this {map} look as a picture? Paint it.",
+        "Make a drawing of this {map}.",
+        "Create an image of this {map}.",
+        "Let me see what this {map} shows, as a picture.",
+        "Draw this {map} as one would see it.",
+        "Could you make a picture of this {map}?",
+        "Generate a picture from the {map}.",
+    ),
 )
 """Requests to draw what a map shows."""
 MAP_WORDS = {
@@ -43,7 +73,7 @@ MAP_WORDS = {
     "thermal": ("thermal image", "heat map", "thermal picture"),
 }
 """What users call the maps; the first is the usual name."""
-RIDDEN = (
+RIDDEN = Family(
     "{A} carried this sensor. What did it do?",
     "This sensor was on {a}. What did it do?",
     "How did {a} with this sensor move?",
@@ -54,9 +84,19 @@ RIDDEN = (
     "{A} carried this motion sensor. How did it move?",
     "Say how {a} with this sensor moves.",
     "This sensor was on {a}. How did it move?",
+    more=(
+        "{A} had this sensor on. What did it do?",
+        "How does {a} with this sensor move?",
+        "Tell me how {a} moved that had this sensor.",
+        "This was felt on {a}. What did it do?",
+        "What does {a} do whose motion this is?",
+        "Here is how {a} moved. Say what it did.",
+        "{A} felt this. How did it move?",
+        "What was {a} doing that carried this sensor?",
+    ),
 )
 """Questions about what an inertial sensor felt; who carried it is said, since that is not felt."""
-DRAW_RIDDEN = (
+DRAW_RIDDEN = Family(
     "{A} carried this sensor{where}. Draw where it is in the end.",
     "This sensor was on {a}{where}. Draw how it ends.",
     "This is the motion of {a}{where}. Draw the end of it.",
@@ -67,6 +107,16 @@ DRAW_RIDDEN = (
     "This was measured on {a}{where}. Draw where it is now.",
     "Draw where {a}{where} is after this motion.",
     "{A} has moved like this{where}. Draw how it ends.",
+    more=(
+        "After this motion, draw {a}{where}.",
+        "{A}{where} carried this sensor. Show me where it is now.",
+        "Paint {a}{where} after it moved like this.",
+        "Where is {a}{where} after this motion? Draw it.",
+        "{A} felt this{where}. Draw where it is in the end.",
+        "Make a picture of {a}{where} after this motion.",
+        "This is how {a}{where} moved. Show where it ends.",
+        "A picture of {a}{where} after it has moved like this, please.",
+    ),
 )
 """Requests to draw where a ride ends."""
 

@@ -129,6 +129,31 @@ COUNT_TO = (
     "Tell me the numbers up to {n}.",
 )
 
+COUNT_ON = (
+    "Count on {b} from {a}.",
+    "Start at {a} and count {b} on.",
+    "Count {b} numbers on from {a}.",
+    "Which {b} numbers come after {a}?",
+    "What are the {b} numbers after {a}?",
+    "Go on counting from {a}: {b} numbers.",
+    "From {a}, count {b} more.",
+    "You are at {a}. Count {b} on.",
+    "Say the {b} numbers that follow {a}.",
+    "Can you count {b} on from {a}?",
+)
+COUNT_BACK = (
+    "Count back {b} from {a}.",
+    "Start at {a} and count {b} back.",
+    "Count {b} numbers back from {a}.",
+    "Which {b} numbers come before {a}?",
+    "What are the {b} numbers before {a}?",
+    "Go back counting from {a}: {b} numbers.",
+    "From {a}, count {b} down.",
+    "You are at {a}. Count {b} back.",
+    "Say the {b} numbers before {a}, going down.",
+    "Can you count {b} back from {a}?",
+)
+
 
 def answered(ask: str, *ways: str) -> Answered:
     """A question and its answers, each as a sentence."""
@@ -193,3 +218,14 @@ def count_to(stream: random.Random, split: str) -> Answered:
     """Counting up to a number."""
     n = stream.randint(2, 10)
     return answered(pick(COUNT_TO, stream, split).format(n=_number(n, stream)), listed(NUMBERS[1 : n + 1]))
+
+
+def count_on(stream: random.Random, split: str) -> Answered:
+    """Counting on from a number, or back: what adding and taking away do, step by step. Of the same pairs as sums."""
+    x, y = _numbers(stream, split)
+    while y == 1:
+        x, y = _numbers(stream, split)
+    on = stream.random() < 0.6
+    start, passed = (x, range(x + 1, x + y + 1)) if on else (x + y, range(x + y - 1, x - 1, -1))
+    ask = pick(COUNT_ON if on else COUNT_BACK, stream, split).format(a=_number(start, stream), b=_number(y, stream))
+    return answered(ask, listed([_WORDS[n] for n in passed]))
