@@ -25,7 +25,7 @@ from anygen.playground.sound_edit import edit_sound, sample_sound_edit
 from anygen.playground.sound_question import clip_to_ask, describe_sound, is_heard, sound_question
 from anygen.playground.things import BACKDROPS, THINGS, thing
 from anygen.playground.unknown import unknown_name
-from anygen.playground.word import BACKDROP_WORDS, a, called, pick, sentence
+from anygen.playground.word import BACKDROP_WORDS, Family, a, called, pick, sentence
 
 DRAW_HEARD = (
     "Draw what you hear{where}.",
@@ -132,7 +132,7 @@ DRAW_IT = (
     "Can I see it{where}?",
     "Show it to me{where}.",
 )
-DRAWN_FIRST = (
+DRAWN_FIRST = Family(
     "Draw what you hear{where}, and let me hear what you see.",
     "Show me what you hear{where}, and play what you see.",
     "Paint what you hear{where}, then make the sound of what you see.",
@@ -143,8 +143,20 @@ DRAWN_FIRST = (
     "First draw what you hear{where}, then play what you see.",
     "Make a picture of what you hear{where} and the sound of what you see.",
     "Let me see what you hear{where} and hear what you see.",
+    more=(
+        "Show me what sounds{where}, and let me hear what is in the picture.",
+        "Draw the sound{where} and play the picture.",
+        "I want to see what you hear{where} and to hear what you see.",
+        "A drawing of what you hear{where}, then the sound of what you see.",
+        "Make me see the sound{where} and hear the picture.",
+        "Could you paint what sounds{where} and make the sound of the picture?",
+        "Draw what makes the sound{where}, and play what the picture sounds like.",
+        "Give me a picture of the sound{where} and a sound of the picture.",
+        "Paint the sound{where}; then let me hear the picture.",
+        "What does the sound look like{where}, and what does the picture sound like? Show me both.",
+    ),
 )
-SOUNDED_FIRST = (
+SOUNDED_FIRST = Family(
     "Let me hear what you see, and draw what you hear{where}.",
     "Play what you see, and show me what you hear{where}.",
     "Make the sound of what you see, then paint what you hear{where}.",
@@ -155,6 +167,18 @@ SOUNDED_FIRST = (
     "First play what you see, then draw what you hear{where}.",
     "Make the sound of what you see and a picture of what you hear{where}.",
     "Let me hear what you see and see what you hear{where}.",
+    more=(
+        "Let me hear what is in the picture, and show me what sounds{where}.",
+        "Play the picture and draw the sound{where}.",
+        "I want to hear what you see and to see what you hear{where}.",
+        "The sound of what you see, then a drawing of what you hear{where}.",
+        "Make me hear the picture and see the sound{where}.",
+        "Could you make the sound of the picture and paint what sounds{where}?",
+        "Play what the picture sounds like, and draw what makes the sound{where}.",
+        "Give me a sound of the picture and a picture of the sound{where}.",
+        "Let me hear the picture; then paint the sound{where}.",
+        "What does the picture sound like, and what does the sound look like{where}? Play it and draw it.",
+    ),
 )
 DRAWN_AND_SOUNDED = (
     "{request} and let me hear it",
