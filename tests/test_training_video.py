@@ -139,7 +139,7 @@ def test_frames_of_other_films_are_pictures_of_their_own(image: Any, monkeypatch
     batch = stage.prepare(0, 2, 0)
     texts = said[-1]
     assert len(texts) == 24 and len({*texts}) > 15
-    assert 6 <= sum(any(words in text for words in UNLIKE) for text in texts) <= 18
+    assert sum(any(words in text for words in UNLIKE) for text in texts) > 13  # most of those that are told anything
     assert batch["still/layers"].shape == (24, 1, 2, 4) and batch["still/grounds"].shape == (24, 1, 3)
     losses = stage(batch, rng.manual_seed(0))
     assert set(losses) == {"flow", "picture", "still"}
@@ -154,6 +154,24 @@ def test_frames_of_other_films_are_pictures_of_their_own(image: Any, monkeypatch
     assert torch.equal(known[-1], stage.text_encoder(batch["still/ids"])[0])
     with pytest.raises(RequestError, match="frames that are pictures .* set motion_pictures"):
         stage_on(image, stills=4)
+
+
+def test_looks_are_learnt_before_films(image: Any) -> None:
+    stage, rng = stage_on(image, pictures=4, stills=6, looks_steps=2), torch.Generator()
+    motion, pictures = motion_of(stage.unet, True), motion_of(stage.unet, False)
+    batch = stage.prepare(1, 2, 0)
+    assert "layers" not in batch and len(batch["still/ids"]) == 6
+    losses = stage(batch, rng.manual_seed(0))
+    assert set(losses) == {"picture", "still"}
+    optimizer = torch.optim.AdamW([p for p in stage.parameters() if p.requires_grad], lr=1e-2)
+    sum(losses.values(), torch.zeros(())).backward()
+    optimizer.step()
+    assert all(torch.equal(value, motion[name]) for name, value in motion_of(stage.unet, True).items())
+    assert any(not torch.equal(value, pictures[name]) for name, value in motion_of(stage.unet, False).items())
+    films = stage.prepare(2, 2, 0)
+    assert set(stage(films, rng)) == {"flow", "picture", "still"}
+    with pytest.raises(RequestError, match="without films .* set motion_stills"):
+        stage_on(image, pictures=4, looks_steps=2)
 
 
 def heard(stage: Any, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:

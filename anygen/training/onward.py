@@ -135,6 +135,7 @@ def train_generator(run: Run, folder: Path, modality: str) -> bool:
             aligned=r.aligned,
             sketch_steps=r.motion_sketch,
             stills=r.motion_stills,
+            looks_steps=r.motion_looks,
             squares=r.motion_squares or model.generator("video").film.squares,
             begin=begin,
             **options,

@@ -62,6 +62,7 @@ class Recipe:
     motion_pictures: int = 0  # pictures in each of its batches: then these layers learn, and stay shared
     motion_sketch: int = 0  # batches in which the text encoder alone learns who is where in storyboards; needs pictures
     motion_stills: int = 0  # frames of other films in each of its batches, each a picture of its own; needs pictures
+    motion_looks: int = 0  # batches after the sketch without films: of pictures and such frames alone
     motion_squares: bool = False  # storyboards say of every frame in which square each thing is
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
@@ -306,7 +307,13 @@ def recipe_for(name: str, settings: Sequence[str] = ()) -> Recipe:
     for setting in settings:
         recipe = changed(recipe, setting)
     if recipe.start:  # what a start's parts were told stays, unless it is asked for
-        stays: dict[str, Any] = {"slots": False, "sighted": (), "sketch_steps": 0, "motion_sketch": 0}
+        stays: dict[str, Any] = {
+            "slots": False,
+            "sighted": (),
+            "sketch_steps": 0,
+            "motion_sketch": 0,
+            "motion_looks": 0,
+        }
         asked = {setting.partition("=")[0] for setting in settings}
         recipe = dataclasses.replace(recipe, **{key: value for key, value in stays.items() if key not in asked})
     return recipe

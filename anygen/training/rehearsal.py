@@ -32,7 +32,8 @@ def rehearse(recipe: Recipe, report: Callable[[str], Any] = lambda step: None) -
         name: dataclasses.replace(fit, steps=_BATCHES, log_every=1, sample_every=0, budget=0.0, minutes=0.0)
         for name, fit in recipe.fits.items()
     }
-    small = dataclasses.replace(recipe, fits=short, pool=min(recipe.pool, _POOL), sketch_steps=0, motion_sketch=0)
+    alone: dict[str, Any] = {"sketch_steps": 0, "motion_sketch": 0, "motion_looks": 0}
+    small = dataclasses.replace(recipe, fits=short, pool=min(recipe.pool, _POOL), **alone)
     seconds = {}
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
         run = Run(small, Path(folder))

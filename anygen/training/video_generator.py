@@ -147,7 +147,9 @@ class VideoGeneratorStage(nn.Module):
 
     With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
     captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
-    rare in films, of which a batch has few. Of frames without such turns and sizes one in ten is kept.
+    rare in films, of which a batch has few. Of frames without such turns and sizes one in fifty is kept. For
+    `looks_steps` batches after the sketch there are no films: of how things look the UNet learns far more from many
+    pictures than beside a few films, whose gradients vary most.
     """
 
     name = "video-generator"
@@ -172,6 +174,7 @@ class VideoGeneratorStage(nn.Module):
         aligned: bool = True,
         sketch_steps: int = 0,
         stills: int = 0,
+        looks_steps: int = 0,
         squares: bool = False,
         begin: Any = None,
     ) -> None:
@@ -184,7 +187,10 @@ class VideoGeneratorStage(nn.Module):
             raise RequestError("a text encoder that learns storyboards has to see pictures, too: set motion_pictures")
         if stills and not pictures:
             raise RequestError("frames that are pictures teach the UNet of pictures: set motion_pictures")
-        self.repeats, self.focus, self.sketch_steps, self.stills = repeats, focus, sketch_steps, stills
+        if looks_steps and not stills:
+            raise RequestError("without films there have to be frames of them that are pictures: set motion_stills")
+        self.repeats, self.focus, self.stills = repeats, focus, stills
+        self.sketch_steps, self.looks_steps = sketch_steps, looks_steps
         self.settled, self.given, self.seen, self.whole, self.spatial = settled, given, seen, whole, spatial
         self.vae = image.vae.eval().requires_grad_(False)
         self.tokenizer = image.tokenizer
@@ -250,6 +256,8 @@ class VideoGeneratorStage(nn.Module):
         stream = random.Random(f"{seed}|{step}|video generator")
         if step < self.sketch_steps:
             return self._sketch(step, _SKETCHED * max(1, size // self.repeats), seed, stream)
+        if step < self.sketch_steps + self.looks_steps:
+            return self._shown(step, seed) | self._stilled(step, seed)
         given, whole = stream.random() < self.given, stream.random() < self.whole
         count = max(1, size // self.repeats)
         films = [sample_animated(stream)[1] if given else self.film(stream) for _ in range(count)]
@@ -347,6 +355,19 @@ class VideoGeneratorStage(nn.Module):
             sketch = {key.removeprefix(_SKETCH): value for key, value in batch.items() if key.startswith(_SKETCH)}
             told = self._told(sketch) if len(sketch["named"]) else {}
             return {f"film_{name}": loss for name, loss in told.items()} | self.pictures(shown, rng)
+        if "layers" in batch:
+            losses["flow"] = self._filmed(batch, rng)
+        if self.pictures is not None:
+            pictured = self.pictures(shown, rng)
+            losses["picture"] = pictured.pop("flow")
+            losses |= pictured
+        if self.stills:
+            stills = {key.removeprefix(_STILL): value for key, value in batch.items() if key.startswith(_STILL)}
+            losses["still"] = self._drawn(stills, rng)
+        return losses
+
+    def _filmed(self, batch: Batch, rng: torch.Generator) -> Tensor:
+        """Flow matching of films, each frame told its own."""
         told = {key.removeprefix(_TOLD): value for key, value in batch.items() if key.startswith(_TOLD)}
         with torch.no_grad():
             condition = self.teller.tell(**told).unflatten(1, (FRAMES, -1))  # [films, FRAMES, length, width]
@@ -370,15 +391,7 @@ class VideoGeneratorStage(nn.Module):
         with seeing(self.unet, frames):
             predicted = self.unet(noisy, sigma * TIMESTEPS, encoder_hidden_states=own).sample
         squared = (predicted.float() - (noise - latents)).square()
-        losses["flow"] = (weight / weight.mean() * squared).mean()
-        if self.pictures is not None:
-            pictured = self.pictures(shown, rng)
-            losses["picture"] = pictured.pop("flow")
-            losses |= pictured
-        if self.stills:
-            stills = {key.removeprefix(_STILL): value for key, value in batch.items() if key.startswith(_STILL)}
-            losses["still"] = self._drawn(stills, rng)
-        return losses
+        return (weight / weight.mean() * squared).mean()
 
     def weight(self, layers: Tensor, frames: Tensor) -> Tensor:
         """Latents under a thing count `focus` times what the backdrop counts: [rows, 1, seen, cells, cells]."""

@@ -54,6 +54,7 @@ def train_generator(run: Run, folder: Path) -> bool:
         aligned=r.aligned,
         sketch_steps=r.motion_sketch,
         stills=r.motion_stills,
+        looks_steps=r.motion_looks,
         squares=r.motion_squares,
     )
     if not run._fit(stage, folder, "video-generator"):
