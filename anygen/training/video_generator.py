@@ -148,8 +148,7 @@ class VideoGeneratorStage(nn.Module):
     With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
     captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
     rare in films, of which a batch has few. Of frames without such turns and sizes one in fifty is kept. For
-    `looks_steps` batches after the sketch there are no films: of how things look the UNet learns far more from many
-    pictures than beside a few films, whose gradients vary most.
+    `looks_steps` batches after the sketch there are no films: how things look is learnt from pictures and such frames.
     """
 
     name = "video-generator"
