@@ -77,6 +77,14 @@ SOUND_OF = Family(
         "Can I hear this film?",
         "I want the sound of this film.",
         "What sound belongs to this video?",
+        "Add what one hears to this film.",
+        "Make the soundtrack of this video.",
+        "Make the sound that goes with this.",
+        "Add all sounds of this film.",
+        "What sounds does this film have? Play them.",
+        "Let me hear all that one hears in this.",
+        "Make a soundtrack: what is to be heard?",
+        "This film is silent. Make its sound.",
     ),
 )
 FILM_HEARD = Family(

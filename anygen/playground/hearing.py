@@ -235,6 +235,13 @@ NOUN_PHRASES = {
             "{doing_a}, after that {doing_b}",
             "first {doing_a}, then {doing_b}",
             "{doing_a}, next {doing_b}",
+            "{b}, after {a}",
+            "{b} preceded by {a}",
+            "{b} right after {a}",
+            "{b} that comes after {a}",
+            "the sound of {b} after {a}",
+            "{doing_b}, after {doing_a}",
+            "{doing_b} right after {doing_a}",
         ),
     ),
     "together": Family(

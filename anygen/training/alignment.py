@@ -68,7 +68,7 @@ STAGE_3 = {
     "unfilmed": 2,
     "cinema": 5,
     "talkie": 7,
-    "score": 12,
+    "score": 16,
     "screen": 7,
     "attend": 4,
     **SENSE_MIXTURE,
