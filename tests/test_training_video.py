@@ -156,7 +156,7 @@ def test_frames_of_other_films_are_pictures_of_their_own(image: Any, monkeypatch
         stage_on(image, stills=4)
 
 
-def test_looks_are_learnt_before_films(image: Any) -> None:
+def test_looks_are_learnt_before_films(image: Any, tmp_path: Path) -> None:
     stage, rng = stage_on(image, pictures=4, stills=6, looks_steps=2), torch.Generator()
     motion, pictures = motion_of(stage.unet, True), motion_of(stage.unet, False)
     batch = stage.prepare(1, 2, 0)
@@ -170,6 +170,14 @@ def test_looks_are_learnt_before_films(image: Any) -> None:
     assert any(not torch.equal(value, pictures[name]) for name, value in motion_of(stage.unet, False).items())
     films = stage.prepare(2, 2, 0)
     assert set(stage(films, rng)) == {"flow", "picture", "still"}
+    stages = [stage_on(copy.deepcopy(image), pictures=4, stills=6, looks_steps=2) for _ in range(4)]
+    for one in stages:
+        one.sample = lambda folder, step: {}  # type: ignore[method-assign]
+    assert fit(stages[0], options(3, ema=0.9), tmp_path / "whole")
+    for one in stages[1:]:  # films come in the last of three batches, as does what their modules' optimiser knows
+        fit(one, options(3, ema=0.9, minutes=1e-9), tmp_path / "parts")
+    for ours, theirs in zip(stages[0].parameters(), stages[3].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
     with pytest.raises(RequestError, match="without films .* set motion_stills"):
         stage_on(image, pictures=4, looks_steps=2)
 

@@ -271,6 +271,9 @@ WHO_ARE_YOU = Family(
         "What are you called?",
         "Tell me your name.",
         "May I ask who you are?",
+        "Are you a program?",
+        "Are you a machine?",
+        "Which model is this?",
     ),
 )
 HELLO = Family(
