@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from anygen.decoding import Session
-from anygen.engine import Asked, Engine, consume
+from anygen.engine import Asked, Engine
 from anygen.error import DataError, RequestError
 from anygen.media import READABLE, Message, Text, Value, data_url, messages
 from anygen.reply import Reply
 from anygen.request import Event, Options
+from anygen.streaming import consume
 
 FORMAT = 1
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anygen import bridging
 from anygen.model import AnyGenModel, positions
+from anygen.projectors import bridging
 from anygen.signals import Grammar, State
 from anygen.template import encode
 

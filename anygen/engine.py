@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import re
 import secrets
 import threading
@@ -23,6 +22,7 @@ from anygen.model import AnyGenModel
 from anygen.reply import Part, Reply
 from anygen.request import Event, Options, edit_source
 from anygen.signals import Grammar
+from anygen.streaming import consume, follow
 from anygen.template import Rendered, with_sound
 
 if TYPE_CHECKING:
@@ -447,15 +447,6 @@ class Engine:
         return made
 
 
-def consume(events: Iterator[Event]) -> Reply:
-    """The reply at the end of a stream."""
-    reply = None
-    for event in events:
-        reply = event.reply
-    assert reply is not None
-    return reply
-
-
 def part_seed(seed: int, index: int) -> int:
     """The seed of part `index`, from 1."""
     return seed + index - 1
@@ -471,40 +462,3 @@ def drafted(move: Move, before: Draft | None) -> Draft:
     if before is not None and before.awaits:
         return replace(before, sound=move.hidden, awaits=False)
     return Draft(modality=move.span, hidden=move.hidden, awaits=move.span == "video" and move.opened == "audio")
-
-
-class Abandoned(Exception):
-    """Raised inside a generator's thread when nobody reads its stream any more."""
-
-
-def follow(work: Callable[[Callable[[Event], None]], Any]) -> Generator[Event, None, Any]:
-    """Run `work(report)` in a thread, yield what it reports, return what it returns; leaving the stream stops it."""
-    reports: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-    left = threading.Event()
-    result: list[Any] = []
-    failure: list[BaseException] = []
-
-    def report(event: Event) -> None:
-        if left.is_set():
-            raise Abandoned
-        reports.put(event)
-
-    def run() -> None:
-        try:
-            result.append(work(report))
-        except BaseException as error:
-            failure.append(error)
-        finally:
-            reports.put(None)
-
-    thread = threading.Thread(target=run, name="anygen-generator", daemon=True)
-    thread.start()
-    try:
-        while (event := reports.get()) is not None:
-            yield event
-    finally:
-        left.set()
-        thread.join()
-    if failure:
-        raise failure[0]
-    return result[0]

@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from anygen import bridging, dialect, quantization
+from anygen import dialect, quantization
 from anygen.encoders import open_encoders
 from anygen.error import ModelError, RequestError
 from anygen.folder import GeneratorConfig as GeneratorConfig
 from anygen.folder import ModelConfig, is_local, load_llm, load_projectors, locate, merge_adapter, save_projectors
 from anygen.generators import open_generator
-from anygen.projectors import EYES, INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, bridging
+from anygen.projectors.input import lend
+from anygen.projectors.output import EYES
 from anygen.residence import Movable, Residence
 from anygen.signals import MEDIA, SENSED, Vocabulary
 from anygen.template import IGNORE, Rendered, jinja, render

@@ -18,8 +18,9 @@ from anygen.hardware import Device
 from anygen.meta import build, build_llm, networks
 from anygen.meter import Cost
 from anygen.parts import NOTHING, Part, counted, spelt, stored
-from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, lend
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
 from anygen.projectors import build as build_projector
+from anygen.projectors.input import lend
 from anygen.weights import quiet, read_config, weights_file
 
 PROMPT, ANSWER = 512, 128  # tokens that a request and its text are planned with

@@ -22,7 +22,8 @@ from anygen.generators.diffusion import logs
 from anygen.generators.image import ImageGenerator
 from anygen.generators.video import VideoGenerator
 from anygen.model import AnyGenModel
-from anygen.projectors import BorrowedConfig, BorrowedProjector, MlpConfig, MlpProjector, QueryConfig, QueryTransformer
+from anygen.projectors.input import BorrowedConfig, BorrowedProjector, MlpConfig, MlpProjector
+from anygen.projectors.output import QueryConfig, QueryTransformer
 from anygen.signals import SENSED, special_tokens
 from anygen.weights import quiet
 

@@ -9,9 +9,9 @@ import torch
 
 import anygen
 from anygen import hardware, planning
-from anygen.bridging import NOWHERE, GatedBlock, GatedConfig, GatedProjector, Held, Sight, gated, seeing
 from anygen.error import ModelError, RequestError
 from anygen.model import AnyGenModel
+from anygen.projectors.bridging import NOWHERE, GatedBlock, GatedConfig, GatedProjector, Held, Sight, gated, seeing
 from anygen.testing import tiny_model
 from anygen.training.alignment import AlignmentStage, greedy
 from anygen.training.features import FeaturesStage

@@ -29,7 +29,7 @@ from anygen.playground.noun import Noun, rename
 from anygen.playground.reading import answer_right, mentions, plain
 from anygen.playground.scene import Placed, Scene, sample_scene
 from anygen.playground.sound import CLIP, EVENT, RATE
-from anygen.projectors import ResamplerConfig, ResamplerProjector
+from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 from anygen.reply import Part, Reply
 from anygen.testing import tiny_audio_pipeline, tiny_pipeline
 from anygen.training.concept_alignment import ConceptStage, careless

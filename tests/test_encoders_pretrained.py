@@ -21,7 +21,7 @@ from anygen.error import ModelError
 from anygen.folder import EncoderConfig, ModelConfig
 from anygen.media import Audio
 from anygen.model import AnyGenModel
-from anygen.projectors import LinearConfig, LinearProjector
+from anygen.projectors.input import LinearConfig, LinearProjector
 from anygen.weights import quiet
 
 VISION: dict[str, Any] = {

@@ -17,7 +17,7 @@ from anygen.encoders.imagebind_huge import HugeConfig, HugeTower
 from anygen.encoders.imu import ImuEncoder, ImuTowerConfig, scaled
 from anygen.encoders.relief import ReliefEncoder, ReliefTowerConfig
 from anygen.error import ModelError
-from anygen.projectors import BorrowedConfig, BorrowedProjector, MlpConfig, MlpProjector, lend
+from anygen.projectors.input import BorrowedConfig, BorrowedProjector, MlpConfig, MlpProjector, lend
 from anygen.sensed import Depth, Imu, Thermal
 
 CONFIG = ReliefTowerConfig(width=16, joint=8, bottleneck=4)

@@ -10,11 +10,12 @@ import torch
 
 import anygen
 from anygen.decoding import Session, TextStream
-from anygen.engine import Engine, consume, follow
+from anygen.engine import Engine
 from anygen.error import ModelError, RequestError
 from anygen.media import Audio, Image, Message, Text, messages
 from anygen.reply import Reply
 from anygen.request import Options, edit_source
+from anygen.streaming import consume, follow
 from anygen.template import encode
 from anygen.testing import tiny_tokenizer
 

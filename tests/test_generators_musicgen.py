@@ -18,7 +18,7 @@ from anygen.generators.tokens import TokenOptions, drawn
 from anygen.hardware import Device
 from anygen.media import Audio
 from anygen.model import AnyGenModel
-from anygen.projectors import QueryConfig, QueryTransformer
+from anygen.projectors.output import QueryConfig, QueryTransformer
 from anygen.quantization import layers
 from anygen.testing import SIGNALS, tiny_model, tiny_words
 from anygen.training.alignment import AlignmentStage

@@ -6,19 +6,10 @@ import pytest
 import torch
 
 from anygen.error import ModelError
-from anygen.grouping import Grouping, GroupingConfig
-from anygen.projectors import (
-    INPUT_PROJECTORS,
-    OUTPUT_PROJECTORS,
-    MlpConfig,
-    QueryConfig,
-    QueryTransformer,
-    ResamplerConfig,
-    build,
-    describe,
-    lend,
-    merge_patches,
-)
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS, build, describe
+from anygen.projectors.grouping import Grouping, GroupingConfig
+from anygen.projectors.input import MlpConfig, ResamplerConfig, lend, merge_patches
+from anygen.projectors.output import QueryConfig, QueryTransformer
 
 INPUTS: dict[str, dict[str, Any]] = {
     "linear": {"tokens_in": 16, "width_in": 6, "width_out": 10},

@@ -10,7 +10,7 @@ from anygen.error import RequestError
 from anygen.generators.video import FilmOptions, VideoGenerator
 from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import caption_of
-from anygen.projectors import QueryConfig, QueryTransformer
+from anygen.projectors.output import QueryConfig, QueryTransformer
 from anygen.signals import Vocabulary
 from anygen.testing import tiny_model
 from anygen.training.features import FeaturesStage, pooled

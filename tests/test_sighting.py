@@ -28,7 +28,7 @@ from anygen.playground.scene import in_split, sample_scene
 from anygen.playground.squares import placed_caption, squares_in
 from anygen.playground.storyboard import storyboard
 from anygen.playground.undo import undone
-from anygen.projectors import QueryConfig, QueryTransformer
+from anygen.projectors.output import QueryConfig, QueryTransformer
 from anygen.testing import tiny_model, tiny_video_pipeline
 from anygen.training.alignment import AlignmentStage
 from anygen.training.recipe import recipe_for

@@ -25,7 +25,7 @@ from anygen.playground.scene import Placed, Scene, in_split, is_heldout, sample_
 from anygen.playground.slots import Slot, clip_slots, film_slots, scene_slots
 from anygen.playground.squares import centre_of, placed_caption, square_of, squares_in
 from anygen.playground.watching import film_caption
-from anygen.projectors import ResamplerConfig, ResamplerProjector, tells_slots
+from anygen.projectors.input import ResamplerConfig, ResamplerProjector, tells_slots
 from anygen.template import IGNORE
 from anygen.testing import tiny_model
 from anygen.training.alignment import AlignmentStage

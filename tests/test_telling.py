@@ -15,7 +15,7 @@ from anygen.model import AnyGenModel
 from anygen.playground.clip import Player, one_way, sample_clip
 from anygen.playground.hearing import parse_sound, sound_caption
 from anygen.playground.mixer import Mixer
-from anygen.projectors import ResamplerConfig, ResamplerProjector
+from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 from anygen.template import IGNORE
 from anygen.training.assembly import TELLING
 from anygen.training.audio_encoder import SCORE, score_loss, score_right, scored

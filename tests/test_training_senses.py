@@ -14,7 +14,7 @@ from anygen.encoders.relief import ReliefTowerConfig
 from anygen.encoders.video import VideoEncoder, VideoTowerConfig
 from anygen.error import DataError
 from anygen.playground.ride import FELT
-from anygen.projectors import ResamplerConfig, ResamplerProjector
+from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 from anygen.sensed import Depth, Imu
 from anygen.testing import tiny_model, tiny_tokenizer
 from anygen.training.imu_encoder import RIDES, ImuEncoderStage, anchors

@@ -13,7 +13,7 @@ from anygen.encoders.video import VideoEncoder, VideoTowerConfig
 from anygen.media import Video
 from anygen.model import AnyGenModel
 from anygen.playground.projection import LAYERS, Projection
-from anygen.projectors import ResamplerConfig, ResamplerProjector
+from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 from anygen.testing import tiny_tokenizer
 from anygen.training.alignment import STAGE_3, AlignmentStage
 from anygen.training.features import FeaturesStage

@@ -24,7 +24,8 @@ from anygen.evaluation.judge import Judge, shows
 from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene
-from anygen.projectors import OUTPUT_PROJECTORS, OutputProjector, TransformerConfig, TransformerOutput
+from anygen.projectors import OUTPUT_PROJECTORS
+from anygen.projectors.output import OutputProjector, TransformerConfig, TransformerOutput
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch, FitOptions
 from anygen.training.states import States, StatesStage

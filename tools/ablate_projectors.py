@@ -25,12 +25,12 @@ import torch
 from release import NANO, ROOT, put
 from torch import Tensor, nn
 
-from anygen.bridging import GatedConfig, GatedProjector, Sight, seeing, shown
 from anygen.evaluation.metrics import wilson
 from anygen.model import AnyGenModel
 from anygen.playground.reading import mentions
 from anygen.playground.word import sentence
 from anygen.projectors import INPUT_PROJECTORS, build
+from anygen.projectors.bridging import GatedConfig, GatedProjector, Sight, seeing, shown
 from anygen.template import encode
 from anygen.training.alignment import greedy
 from anygen.training.features import FeaturesStage, Told

@@ -18,14 +18,9 @@ from anygen.dialect import Dialect, MediumTokens, jinja
 from anygen.doctor import digest
 from anygen.error import ModelError
 from anygen.folder import FORMAT, EncoderConfig, GeneratorConfig, ModelConfig, save_projectors
-from anygen.projectors import (
-    INPUT_PROJECTORS,
-    OUTPUT_PROJECTORS,
-    LinearConfig,
-    LinearProjector,
-    TransformerConfig,
-    TransformerOutput,
-)
+from anygen.projectors import INPUT_PROJECTORS, OUTPUT_PROJECTORS
+from anygen.projectors.input import LinearConfig, LinearProjector
+from anygen.projectors.output import TransformerConfig, TransformerOutput
 from anygen.signals import SignalTokens
 from anygen.weights import compare, fill, quiet, read_config
 

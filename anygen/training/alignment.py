@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from anygen import bridging
 from anygen.error import RequestError
 from anygen.model import AnyGenModel, positions
 from anygen.playground.chat import Chat
@@ -17,7 +16,9 @@ from anygen.playground.dialogue import LONG, caption_of, in_words, sample_chat, 
 from anygen.playground.reading import answer_right
 from anygen.playground.sense_dialogue import SENSE_MIXTURE
 from anygen.playground.slips import slipped
-from anygen.projectors import EYES, BorrowedProjector, ResamplerProjector, tells_slots
+from anygen.projectors import bridging
+from anygen.projectors.input import BorrowedProjector, ResamplerProjector, tells_slots
+from anygen.projectors.output import EYES
 from anygen.signals import MEDIA
 from anygen.template import IGNORE, Rendered, encode
 from anygen.training import quantized

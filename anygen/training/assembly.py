@@ -6,8 +6,8 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from anygen.bridging import GatedConfig, GatedProjector
 from anygen.error import RequestError
+from anygen.projectors.bridging import GatedConfig, GatedProjector
 from anygen.signals import SENSED
 from anygen.training.recipe import Recipe
 from anygen.training.steps import Steps
@@ -125,7 +125,7 @@ class Assembly(Steps):
     def _give_sight(self, model: Any) -> Any:
         """The model with output projectors that see pictures that are edited or begin films, where the recipe says so
         and they did not yet."""
-        from anygen.projectors import EYES, QueryTransformer
+        from anygen.projectors.output import EYES, QueryTransformer
         from anygen.training.sighting import widened
 
         for modality in self.recipe.sighted:
@@ -170,7 +170,7 @@ class Assembly(Steps):
 
         Queries begin as they told captions while the encoder was trained, where they did.
         """
-        from anygen.projectors import MlpConfig, MlpProjector
+        from anygen.projectors.input import MlpConfig, MlpProjector
 
         width = self.recipe.llm_width
         if self.recipe.bridged:
@@ -189,7 +189,7 @@ class Assembly(Steps):
 
     def _resampler(self, modality: str, tokens: int, width: int) -> Any:
         """An input projector for `tokens` features of `width`, with as many queries as captions have words."""
-        from anygen.projectors import ResamplerConfig, ResamplerProjector
+        from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 
         config = ResamplerConfig(
             tokens_in=tokens,
@@ -208,7 +208,7 @@ class Assembly(Steps):
 
         It reads the signals' states as the language model's recall heads did, where the widths agree.
         """
-        from anygen.projectors import QueryConfig, QueryTransformer
+        from anygen.projectors.output import QueryConfig, QueryTransformer
         from anygen.training.tokenizer import SIGNALS
 
         length, width = generator.condition_shape
@@ -238,7 +238,7 @@ class Assembly(Steps):
 
 def anew(model: Any) -> Any:
     """The model with projectors that have learnt nothing yet; the scales of conditions stay as they were measured."""
-    from anygen.projectors import lend
+    from anygen.projectors.input import lend
 
     for side in (model.input_projectors, model.output_projectors):
         for modality, projector in list(side.items()):

@@ -19,7 +19,7 @@ from anygen.playground.dialogue import in_words
 from anygen.playground.mixer import Mixer
 from anygen.playground.reading import plain
 from anygen.playground.slips import slipped
-from anygen.projectors import ResamplerProjector
+from anygen.projectors.input import ResamplerProjector
 from anygen.training.alignment import STAGE_3, AlignmentStage, answer
 from anygen.training.loop import Batch
 from anygen.training.sense import Hearing, Part, Sight

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from anygen.bridging import gated
 from anygen.error import RequestError
 from anygen.model import AnyGenModel
-from anygen.projectors import ResamplerProjector, tells_slots
+from anygen.projectors.bridging import gated
+from anygen.projectors.input import ResamplerProjector, tells_slots
 from anygen.training.loop import Batch
 from anygen.training.sense import SENSES, Part, Sense
 from anygen.training.telling import Telling

@@ -15,7 +15,7 @@ from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.things import THINGS
-from anygen.projectors import ResamplerProjector
+from anygen.projectors.input import ResamplerProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.telling import Telling

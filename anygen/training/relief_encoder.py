@@ -15,7 +15,7 @@ from anygen.playground.caption import caption
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.sensor import SENSORS
-from anygen.projectors import BorrowedProjector
+from anygen.projectors.input import BorrowedProjector
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
 from anygen.training.telling import Telling

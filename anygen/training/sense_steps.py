@@ -72,7 +72,7 @@ def teachers(run: Assembly) -> Teachers:
 
 def borrowed(lender: Any) -> Any:
     """A fresh projector that borrows that of pictures."""
-    from anygen.projectors import BorrowedConfig, BorrowedProjector
+    from anygen.projectors.input import BorrowedConfig, BorrowedProjector
 
     made = lender.config
     sizes = {"tokens_in": made.tokens_in, "width_in": made.width_in, "width_out": made.width_out}
@@ -83,7 +83,7 @@ def borrowed(lender: Any) -> Any:
 
 def resampler(encoder: Any, width: int) -> Any:
     """A fresh and small projector for the features of motion; `width` is the language model's."""
-    from anygen.projectors import ResamplerConfig, ResamplerProjector
+    from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 
     sizes = {"tokens_in": encoder.tokens, "width_in": encoder.width, "width_out": width}
     return ResamplerProjector(ResamplerConfig(**sizes, queries=QUERIES, width=64, heads=4, layers=2))
@@ -165,7 +165,7 @@ def learning_on(run: Run, sense: str) -> tuple[Any, Any] | None:
     """The encoder and the projector that the start has for a sense which learns on; None where it begins anew."""
     from anygen.encoders.imu import ImuEncoder
     from anygen.encoders.relief import ReliefEncoder
-    from anygen.projectors import BorrowedProjector
+    from anygen.projectors.input import BorrowedProjector
 
     if f"{sense}-encoder" not in run.recipe.onward:
         return None

@@ -13,7 +13,7 @@ from anygen.playground.scene import Scene, sample_scene
 from anygen.playground.squares import placed_caption
 from anygen.playground.storyboard import squared, storyboard
 from anygen.playground.undo import undone
-from anygen.projectors import QueryTransformer
+from anygen.projectors.output import QueryTransformer
 
 _SEEN = 0.9  # share of the edits whose picture is seen; a request need not say that it edits
 _BESIDE = 0.15  # share of all else beside which a picture is seen that has nothing to do with it

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from anygen.model import AnyGenModel, condition_loss
 from anygen.playground.dialogue import in_words, sample_chat
-from anygen.projectors import EYES, tells_slots
+from anygen.projectors.input import tells_slots
+from anygen.projectors.output import EYES
 from anygen.template import Rendered
 from anygen.training.alignment import mixture_for, padding_weights
 from anygen.training.features import chosen
