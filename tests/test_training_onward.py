@@ -21,6 +21,7 @@ from anygen.training.audio_generator import sounds_of
 from anygen.training.onward import blended
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
+from anygen.training.sense_steps import teachers
 
 SHORT = ("steps=1", "batch=2", "ema=0", "sample_every=0", "precision=no", "rate=1e-2", "warmup=1")
 
@@ -162,6 +163,25 @@ def test_a_generator_without_an_adapter_begins_one(start: Path, tmp_path: Path, 
     assert draw() != draw(source=picture, strength=0.9)
 
 
+def test_seeing_learns_on_and_what_stands_on_it_sees_with_it(start: Path, tmp_path: Path) -> None:
+    settings = [f"start={start}", "onward=image-encoder,depth-encoder", "fronts=0.5"]
+    run = begun(tmp_path, settings, "image-encoder", "depth-encoder")
+    assert list(run.steps)[:2] == ["image-encoder", "depth-encoder"]
+    assert run.start("image-encoder", False)
+    learnt, was = run.begun(), AnyGenModel.load(start)
+    ours, theirs = (model.encoders["image"].state_dict() for model in (learnt, was))
+    assert learnt.encoders["video"].image is learnt.encoders["image"]
+    assert all(not torch.equal(ours[name], theirs[name]) for name in ("head.weight", "class_token"))
+    told = learnt.input_projectors["image"].state_dict()
+    assert any(not torch.equal(told[name], value) for name, value in was.input_projectors["image"].state_dict().items())
+    assert teachers(run).image.state_dict()["head.weight"].equal(ours["head.weight"])
+    assert run.start("depth-encoder", False) and run.start("model", False)
+    differ = changed(start, tmp_path / "model" / "nano-night")
+    assert {name.split(".")[1] for name in differ} == {"image", "video", "depth", "thermal"}
+    ends = ("encoders.image.", "encoders.video.image.", "encoders.depth.", "encoders.thermal.", "input_projectors.")
+    assert all(name.startswith(ends) for name in differ)
+
+
 def test_hearing_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:
     run = begun(tmp_path, [f"start={start}", "onward=audio-encoder"], "audio-encoder")
     assert list(run.steps) == ["audio-encoder", "stage1", "stage2", "stage3", "model"]
@@ -214,6 +234,8 @@ def test_a_blend_lies_between_what_was_and_what_was_learnt(tmp_path: Path) -> No
         (["only=audio"], "is for a model to go on from: name one with start=MODEL"),
         (["start=nano", "only=audio", "pool=0"], "only=audio learns from what is cached of the playground"),
         (["start=nano", "only=audio", "diffusion=0.1"], "only=audio learns from what is cached of the playground"),
+        (["start=nano", "fronts=0.2"], "fronts=0.2 is for an image encoder that learns: add onward=image-encoder"),
+        (["fronts=2"], "fronts=2.0 is a share of the image encoder's scenes: from 0 to 1"),
         (["audio_kinds=1,2"], "audio_kinds=1,2: five weights, not all of them 0, of clips once, times, melody"),
         (["audio_kinds=0,0,0,0,0"], "audio_kinds=0,0,0,0,0: five weights"),
         (["audio_kinds=1,1,1,1,-1"], "audio_kinds=1,1,1,1,-1: five weights"),
@@ -235,6 +257,9 @@ def test_a_part_that_is_not_there_cannot_learn_on(tmp_path: Path) -> None:
     run = begun(tmp_path / "mute", [f"start={small}", "media=image", "onward=audio-encoder"], "audio-encoder")
     with pytest.raises(RequestError, match="has no audio encoder of this package's own"):
         run.start("audio-encoder", False)
+    run = begun(tmp_path / "blind", [f"start={small}", "media=image", "onward=image-encoder"], "image-encoder")
+    with pytest.raises(RequestError, match="has no image encoder beside texts|tells no slots: leave it out of onward"):
+        run.start("image-encoder", False)
     run = begun(tmp_path / "run", [f"start={small}", "media=image", "onward=depth-encoder"], "depth-encoder")
     with pytest.raises(RequestError, match="there is no depth encoder to learn on"):
         run.start("depth-encoder", False)

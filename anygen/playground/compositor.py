@@ -1,6 +1,6 @@
 """The compositor: scenes to pictures in batches, in integer maths, so that every device gives the same bits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib.resources import files
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from anygen.playground.backdrop import draw_backdrop
 from anygen.playground.scene import VARIANTS, Placed, Scene
@@ -125,6 +126,12 @@ class Compositor:
         layers, ground = layers.to(self.device), ground.to(self.device)
         picture = self._ground[ground].permute(0, 2, 3, 1).to(torch.int32)
         picture = picture.contiguous()  # [scenes, size, size, 3]
+        for texel, alpha in self._texels(layers):
+            picture = (texel[..., :3] * alpha + picture * (255 - alpha) + 127) // 255
+        return picture.to(torch.uint8).permute(0, 3, 1, 2).contiguous()
+
+    def _texels(self, layers: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each layer what it paints on the whole canvas: [scenes, size, size, 4], and its alpha there [..., 1]."""
         line = torch.arange(self.size, device=self.device)
         for start, side, left, top in (layer.unbind(-1) for layer in layers):
             u = line[None, :] - left[:, None]  # [scenes, size], column inside the sprite
@@ -132,9 +139,21 @@ class Compositor:
             inside = ((v >= 0) & (v < side[:, None]))[:, :, None] & ((u >= 0) & (u < side[:, None]))[:, None, :]
             where = start[:, None, None] + v[:, :, None] * side[:, None, None] + u[:, None, :]
             texel = self._bank[where.where(inside, 0)].to(torch.int32)  # [scenes, size, size, 4]
-            alpha = texel[..., 3:] * inside[..., None]
-            picture = (texel[..., :3] * alpha + picture * (255 - alpha) + 127) // 255
-        return picture.to(torch.uint8).permute(0, 3, 1, 2).contiguous()
+            yield texel, texel[..., 3:] * inside[..., None]
+
+    def seen(self, layers: Tensor, cells: int) -> Tensor:
+        """Which layer of `orders` each of `cells` x `cells` cells shows most: [scenes, cells * cells].
+
+        -1 where it is the backdrop: where no layer is seen in a quarter of the cell.
+        """
+        layers = layers.to(self.device)
+        shown = torch.full((layers.shape[1], self.size, self.size), -1, device=self.device)
+        for row, (_, alpha) in enumerate(self._texels(layers)):
+            shown[alpha[..., 0] > 127] = row
+        rows = torch.arange(len(layers), device=self.device)
+        shares = (shown[:, None] == rows[:, None, None]).float()  # [scenes, LAYERS, size, size]
+        share, most = F.adaptive_avg_pool2d(shares, cells).flatten(2).max(1)
+        return most.where(share >= 0.25, -1)
 
     def cover(self, layers: Tensor, cells: int) -> Tensor:
         """Which of `cells` x `cells` cells have their centre under a sprite: bool [scenes, LAYERS, cells * cells].

@@ -153,27 +153,32 @@ def _three(stream: random.Random, grid: int | None) -> tuple[Placed, ...]:
 
 
 def sample_scene(
-    stream: random.Random, kind: str | None = None, split: str = "train", grid: int | None = None
+    stream: random.Random,
+    kind: str | None = None,
+    split: str = "train",
+    grid: int | None = None,
+    relation: str | None = None,
 ) -> Scene:
-    """A random scene of the kind (any when None). `split` "train" never gives a held-out scene, "heldout" only such
-    (`in_split`).
+    """A random scene of the kind (any when None), or a pair in this `relation`.
+
+    `split` "train" never gives a held-out scene, "heldout" only such (`in_split`).
 
     With `grid` (cells on a side, a multiple of 8) every sprite covers whole cells; without, it stands anywhere.
     """
     if split not in ("train", "heldout"):
         raise ValueError(f"no split '{split}'; there are train, heldout")
     while True:
-        chosen = kind or stream.choices(KINDS, _KIND_WEIGHTS)[0]
-        relation = stream.choice(RELATIONS) if chosen == "pair" else None
-        if relation:
-            things = _pair(stream, relation, grid)
+        chosen = "pair" if relation else kind or stream.choices(KINDS, _KIND_WEIGHTS)[0]
+        stands = relation or (stream.choice(RELATIONS) if chosen == "pair" else None)
+        if stands:
+            things = _pair(stream, stands, grid)
         else:
             things = {"one": _one, "count": _count, "three": _three}[chosen](stream, grid)
         scene = Scene(
             kind=chosen,
             things=things,
             backdrop=stream.choice(BACKDROPS),
-            relation=relation,
+            relation=stands,
             variant=stream.randrange(VARIANTS),
         )
         if in_split(scene, split):

@@ -1,5 +1,5 @@
-"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of sounds and
-of its senses; a recipe's `onward`.
+"""Parts of a finished model that learn on: its generators, their autoencoders' decoders, and the encoders of pictures,
+sounds and its senses; a recipe's `onward`.
 
 What stands between a generator and the language model stays as it is (text encoders, latents, vocoder), so that
 output projectors still tell it what they told; but a recipe's `audio_anew` begins the sounds' text tower anew. An
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from anygen.error import RequestError
 from anygen.generators import GENERATORS
@@ -30,7 +31,7 @@ DECODED = ("image", "audio")
 ONWARD = (
     *(f"{modality}-vae" for modality in DECODED),
     *(f"{modality}-generator" for modality in MEDIA),
-    *(f"{heard}-encoder" for heard in ("audio", *SENSED)),
+    *(f"{heard}-encoder" for heard in ("image", "audio", *SENSED)),
 )
 """The steps in which parts of `start` can learn on."""
 
@@ -43,6 +44,10 @@ def checked(recipe: Recipe) -> tuple[str, ...]:
         raise RequestError(
             f"audio_anew={recipe.audio_anew} is for a generator that learns on: add onward=audio-generator"
         )
+    if not 0 <= recipe.fronts <= 1:
+        raise RequestError(f"fronts={recipe.fronts} is a share of the image encoder's scenes: from 0 to 1")
+    if recipe.fronts and recipe.start and "image-encoder" not in recipe.onward:
+        raise RequestError(f"fronts={recipe.fronts} is for an image encoder that learns: add onward=image-encoder")
     if recipe.adapter and not {"image-generator", "video-generator"} & {*recipe.onward}:
         raise RequestError(f"adapter={recipe.adapter} is for a generator that learns on: add onward=image-generator")
     if len(recipe.audio_kinds) != len(KINDS) or min(recipe.audio_kinds) < 0 or not any(recipe.audio_kinds):
@@ -84,6 +89,31 @@ def pipeline_of(model: Any, modality: str, start: str) -> Any:
         has = f"a {type(generator).__name__}" if generator is not None else "none"
         raise RequestError(f"{start} has no {modality} generator that learns on, but {has}: leave it out of onward")
     return generator.pipeline
+
+
+def train_seeing(run: Run, folder: Path) -> bool:
+    """Trains the image encoder of the recipe's `start` on, and its input projector beside it; True when it is done."""
+    from anygen.encoders.image import ImageEncoder
+    from anygen.encoders.text import TextEncoder
+    from anygen.projectors.input import ResamplerProjector
+    from anygen.training.assembly import TELLING
+    from anygen.training.image_encoder import ImageEncoderStage
+
+    r, model = run.recipe, run.begun()
+    sees, reads = (model.encoders[m] if m in model.encoders else None for m in ("image", "text"))
+    projector = model.input_projectors["image"] if "image" in model.input_projectors else None
+    if not (isinstance(sees, ImageEncoder) and isinstance(reads, TextEncoder)):
+        raise RequestError(f"{r.start} has no image encoder beside texts of this package's own: leave it out of onward")
+    if not (isinstance(projector, ResamplerProjector) and projector.config.slots):
+        raise RequestError(f"{r.start} has an input projector of pictures that tells no slots: leave it out of onward")
+    table = model.llm.get_input_embeddings().weight
+    options: dict[str, Any] = {"table": table, "fronts": r.fronts, "before": (sees, reads)}
+    stage = ImageEncoderStage(sees.config, model.tokenizer, projector=projector.requires_grad_(True), **options)
+    if not run._fit(stage, folder, "image-encoder"):
+        return False
+    stage.encoder.save_pretrained(folder / "part")
+    save_file(projector.state_dict(), folder / TELLING)
+    return True
 
 
 def train_hearing(run: Run, folder: Path) -> bool:
@@ -185,8 +215,8 @@ def replace_decoders(model: Any, places: Mapping[str, Path]) -> Any:
 
 
 def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
-    """The model with what has learnt on in those of the `steps` that are a generator's, a decoder's or the audio
-    encoder's."""
+    """The model with what has learnt on in those of the `steps` that are a generator's, a decoder's, or the image or
+    audio encoder's."""
     learnt = [step.removesuffix("-generator") for step in steps if step.endswith("-generator")]
     places = {modality: run.need(f"{modality}-generator") / "part" for modality in learnt}
     if "video" in places and (together := run.folder("video-generator") / "image").exists():
@@ -198,6 +228,13 @@ def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
         if run.recipe.adapter and sees and model.config.generators[modality].edit_strength is None:
             options = dataclasses.replace(model.config.generators[modality], edit_strength=run.recipe.edit_strength)
             model.config.generators[modality] = options
+    if "image-encoder" in steps:  # in place: other encoders stand on it, and projectors borrow its own
+        from anygen.encoders.image import ImageEncoder
+        from anygen.training.assembly import TELLING
+
+        learnt_on = run.need("image-encoder")
+        model.encoders["image"].load_state_dict(ImageEncoder.from_pretrained(learnt_on / "part").state_dict())
+        model.input_projectors["image"].load_state_dict(load_file(learnt_on / TELLING))
     if "audio-encoder" in steps:
         from anygen.encoders import open_encoder
 

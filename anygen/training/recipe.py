@@ -67,6 +67,7 @@ class Recipe:
     given: float = 0.2  # share of the video generator's batches with a first frame to go on from
     encoder_width: int = 128
     encoder_depth: int = 5
+    fronts: float = 0.0  # share of the image encoder's scenes in which one thing is in front; it is told apart by patch
     llm_width: int = 192
     llm_depth: int = 5
     llm_heads: int = 6

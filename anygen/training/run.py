@@ -13,7 +13,7 @@ from anygen.error import RequestError
 from anygen.signals import MEDIA, SENSED
 from anygen.training.assembly import TELLING, Assembly
 from anygen.training.checkpoint import read_checkpoint
-from anygen.training.onward import blended, checked, train_decoder, train_generator, train_hearing
+from anygen.training.onward import blended, checked, train_decoder, train_generator, train_hearing, train_seeing
 from anygen.training.processes import Processes, part_ways, processes
 from anygen.training.recipe import TRAINED, Recipe, recipe_for
 from anygen.training.rehearsal import Overall, plan
@@ -81,6 +81,8 @@ class Run(Assembly):
         return True
 
     def _image_encoder(self, folder: Path) -> bool:
+        if self.recipe.start:
+            return train_seeing(self, folder)
         from anygen.encoders.imagebind import TowerConfig
         from anygen.training.image_encoder import ImageEncoderStage
 
@@ -89,7 +91,8 @@ class Run(Assembly):
         if self.recipe.pool:
             projector = self._resampler("image", (config.side // config.patch) ** 2, config.width)
             table = load_file(self.need("llm") / "part" / "model.safetensors")["model.embed_tokens.weight"]
-        stage = ImageEncoderStage(config, self.tokenizer(), projector=projector, table=table)
+        fronts = self.recipe.fronts
+        stage = ImageEncoderStage(config, self.tokenizer(), projector=projector, table=table, fronts=fronts)
         if not self._fit(stage, folder, "image-encoder"):
             return False
         stage.encoder.save_pretrained(folder / "part")

@@ -45,10 +45,7 @@ def teachers(run: Assembly) -> Teachers:
     from anygen.encoders.video import VideoEncoder
 
     if run.recipe.start:
-        from anygen.catalog import find
-        from anygen.model import AnyGenModel
-
-        model = AnyGenModel.load(find(run.recipe.start))
+        model = run.begun()
         if not isinstance(model.encoders["image"] if "image" in model.encoders else None, ImageEncoder):
             raise RequestError(f"{run.recipe.start} has no image encoder of this package for a sense to learn from")
         found = {name: model.encoders[name] if name in model.encoders else None for name in ("video", "text")}
