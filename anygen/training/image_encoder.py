@@ -14,7 +14,7 @@ from anygen.encoders.text import TextEncoder
 from anygen.playground.caption import caption, paraphrase
 from anygen.playground.compositor import Compositor
 from anygen.playground.scene import Scene, sample_scene
-from anygen.playground.things import THINGS
+from anygen.playground.things import SIZES, THINGS
 from anygen.projectors.input import ResamplerProjector
 from anygen.template import IGNORE
 from anygen.training.image_vae import to_pixels
@@ -35,8 +35,8 @@ class ImageEncoderStage(nn.Module):
     2205.01917): what the contrast leaves out, such as numbers and which of two stands left, a caption does not.
 
     Which of two is in front only the patches on their border show, and few scenes ask. With `fronts`, a share of all
-    scenes in which one thing is in front of another, each patch is told apart: whose it is, and whether that thing is
-    in front, behind, or neither.
+    scenes in which one thing is in front of another, each patch is told apart: whose it is, how large that thing is,
+    and whether it is in front, behind, or neither.
 
     With `before`, a finished image encoder and its text tower, the encoder learns on from it; texts rest, and of scenes
     without a thing in front its features shall stay near to what they were: others have learnt to read them.
@@ -70,6 +70,7 @@ class ImageEncoderStage(nn.Module):
             )
         self.fronts = fronts
         self.stands = nn.Linear(config.width, 3) if fronts else None
+        self.extent = nn.Linear(config.width, len(SIZES)) if fronts else None
         self.region_head = nn.Linear(config.width, config.joint, bias=False)
         self.log_scale = nn.Parameter(torch.tensor([2.66, 2.66]))  # log(1 / 0.07), as in CLIP
         self.projector = projector
@@ -152,8 +153,8 @@ class ImageEncoderStage(nn.Module):
         return losses
 
     def _apart(self, batch: Batch, patches: Tensor, names: Tensor) -> dict[str, Tensor]:
-        """Whose each patch is [batch, tokens, width], and whether that thing is in front (1), behind (2) or neither."""
-        assert self.stands is not None
+        """What each patch [batch, tokens, width] shows: whose it is, how large, in front (1), behind (2) or neither."""
+        assert self.stands is not None and self.extent is not None
         layer = self.compositor.seen(batch["layers"], self.encoder.config.side // self.encoder.config.patch)
         thing = batch["things"].gather(1, layer.clamp_min(0))
         there = (layer >= 0) & (thing >= 0)
@@ -161,9 +162,14 @@ class ImageEncoderStage(nn.Module):
         whose = F.normalize(self.region_head(patches[there]).float(), dim=-1)
         said = self.stands(patches[there]).float()
         covers = stands[there] > 0
+        sides = torch.tensor(sorted(self.compositor.sides.values()), device=layer.device)
+        size = torch.searchsorted(sides, batch["layers"][..., 1].T.contiguous()).gather(1, layer.clamp_min(0))[there]
+        large = self.extent(patches[there]).float()
         return {
             "patch": F.cross_entropy(self.log_scale[1].clamp(max=4.6).exp() * whose @ names.T, thing[there]),
             "stands": F.cross_entropy(said, stands[there]),
+            "size": F.cross_entropy(large, size),
+            "_size_right": (large.argmax(-1) == size)[covers].float().mean(),
             "_stands_right": (said.argmax(-1) == stands[there])[covers].float().mean(),
         }
 
