@@ -32,8 +32,7 @@ def sheet(
     rows = max(1, -(-len(images) // columns))
     font = ImageFont.load_default(size=11)
     border, gap, line = 3, 6, 14
-    letters = max(8, round((side + 2 * border) / font.getlength("abcdefghij etaoin ") * 18))
-    wrapped = [_wrap(caption, letters) for caption in captions] if captions is not None else []
+    wrapped = [_wrap(caption, font, side + 2 * border) for caption in captions or ()]
     lines = max((len(text) for text in wrapped), default=0)
     high = max((fitted(image, side)[1] for image in images), default=side)
     cell_width, cell_height = side + 2 * border + gap, high + 2 * border + gap + line * lines
@@ -50,8 +49,12 @@ def sheet(
     return canvas
 
 
-def _wrap(caption: str, letters: int) -> list[str]:
-    lines = textwrap.wrap(caption, letters) or [""]
+def _wrap(caption: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Three lines at most, none wider than `width` pixels unless eight letters are."""
+    for letters in range(max(8, width // 4), 7, -1):
+        lines = textwrap.wrap(caption, letters) or [""]
+        if max(map(font.getlength, lines)) <= width:
+            break
     return lines if len(lines) <= 3 else [*lines[:2], lines[2][: letters - 1] + "…"]
 
 
