@@ -300,26 +300,14 @@ def test_in_steps_of_a_cell_things_have_few_looks(projection: Projection) -> Non
 
 
 def test_in_steps_of_a_cell_a_given_first_frame_is_as_it_is(projection: Projection) -> None:
-    """From where it stands there, a thing goes on in whole cells; it does not jump to the grid."""
+    """Its thing may stand anywhere there, and steps onto the grid from it."""
     stepped, stream = Projection(cell=8), random.Random(16)
     films = [sample_animated(stream)[1] for _ in range(60)]
     (layers, grounds), (real, same) = stepped.orders(films, given=True), projection.orders(films)
     assert torch.equal(layers[:, 0], real[:, 0]) and torch.equal(grounds, same)
-    off, jumps = 0, stepped.orders(films)[0]
-    for film, row, other, jumping in zip(films, layers[:, :, 0], real[:, :, 0], jumps[:, :, 0], strict=True):
-        _, square, left, top = row[0].tolist()
-        off += bool(left % 8 or top % 8)
-        for frame, (_, around, *corner) in enumerate(row.tolist()):
-            if around:
-                side = stepped.place(stepped._shown(pose(film.movers[0], frame)))[0]
-                inner = [edge + (around - side) // 2 for edge in corner]
-                assert (inner[0] - left) % 8 == 0 == (inner[1] - top) % 8
-                middles = [edge + around / 2 for edge in corner]
-                wanted = [edge + other[frame, 1].item() / 2 for edge in other[frame, 2:].tolist()]
-                assert max(abs(a - b) for a, b in zip(middles, wanted, strict=True)) <= 5
-        if film.movers[0].motion == "disappears":
-            assert len(row[:8].unique(dim=0)) == 1 and bool(left % 8 or top % 8) == (not torch.equal(row, jumping))
-    assert off > 20
+    assert torch.equal(layers[:, 1:], stepped.orders(films)[0][:, 1:])
+    off = layers[:, 0, 0, 2:] % 8
+    assert int(off.any(-1).sum()) > 20
 
 
 def test_the_bits_are_known(projection: Projection) -> None:

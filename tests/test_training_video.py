@@ -3,7 +3,6 @@
 import copy
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -349,8 +348,7 @@ def test_storyboards_may_be_told_by_squares(image: Any, tmp_path: Path) -> None:
         assert cover[row, layer].any() and sketch["sketch/things"][row, layer] == thing
     film = settled("circles")
     stage.film = lambda stream: film  # type: ignore[method-assign]
-    given = [(text, stage.told(film, begun)) for begun in (False, True) for text in [squared(film, given=begun)]]
-    assert all(one == other for one, other in given)
+    assert stage.told(film) == squared(film)
     batch = stage.prepare(1, 4, 0)
     wanted = stage.teller.coded([squared(film)])
     if not bool(batch["given"]):
@@ -384,27 +382,31 @@ def test_key_frames_tell_things_as_they_are_turned(image: Any) -> None:
     assert quarter > 0.1
 
 
-def told_beside(kept: list[tuple[int, int]]) -> Callable[..., str]:
-    """`VideoGeneratorStage.told`, which keeps by how much it is wrong."""
-
-    def told(film: Film, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
-        kept.append(off)
-        return squared(film, given=given, off=off)
-
-    return told
-
-
-def test_squares_of_films_that_begin_with_a_picture_are_mostly_told_beside(
+def test_films_that_begin_with_a_picture_mostly_go_a_square_beside_it(
     image: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    offs: dict[bool, list[tuple[int, int]]] = {True: [], False: []}
-    for begun, kept in offs.items():
-        stage = stage_on(copy.deepcopy(image), squares=True, given=float(begun))
-        monkeypatch.setattr(stage, "told", told_beside(kept))
-        for step in range(20):
-            stage.prepare(step, 4, 0)
-    assert len(offs[True]) == 80 and 0.3 < sum(off != (0, 0) for off in offs[True]) / 80 < 0.75
-    assert {line for off in offs[True] for line in off} == {-1, 0, 1} and set(offs[False]) == {(0, 0)}
+    stage = stage_on(copy.deepcopy(image), squares=True, given=1.0)
+    chosen, moves = stage._aside, []
+    for step in range(20):
+        asked, after = list[Film](), list[Film]()
+
+        def aside(film: Film, stream: random.Random, asked: Any = asked, after: Any = after) -> Film:
+            asked.append(film)
+            after.append(chosen(film, stream))
+            return after[-1]
+
+        monkeypatch.setattr(stage, "_aside", aside)
+        layers, told = (batch := stage.prepare(step, 4, 0))["layers"], batch["told/input_ids"]
+        assert torch.equal(layers[:, 0], stage.projection.orders(asked, given=True)[0][:, 0])
+        assert torch.equal(layers[:, 1:], stage.projection.orders(after)[0][:, 1:])
+        wanted = stage.teller.coded([squared(film) for film in after])["input_ids"]
+        assert (told == wanted).flatten(1).all(1).sum() >= 2  # the others are told nothing, for guidance
+        moves += [
+            (8 * (b.actors[0].x - a.actors[0].x), 8 * (b.actors[0].y - a.actors[0].y))
+            for a, b in zip(asked, after, strict=True)
+        ]
+    assert 0.3 < sum(max(map(abs, move)) > 0.5 for move in moves) / 80 < 0.75
+    assert {round(line) for move in moves for line in move} == {-1, 0, 1}
 
 
 def test_with_pictures_both_generators_learn_and_stay_one(image: Any, tmp_path: Path) -> None:

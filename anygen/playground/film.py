@@ -271,6 +271,15 @@ def settle(film: Film) -> Film:
     return Director(random.Random(0), settled=True).again(film)
 
 
+def beside(film: Film, across: float, down: float) -> Film:
+    """The film with all of its things so much farther to the right and down, in shares of the canvas."""
+    actors = tuple(
+        replace(actor, x=actor.x + across, x2=actor.x2 + across, y=actor.y + down, y2=actor.y2 + down)
+        for actor in film.actors
+    )
+    return replace(film, actors=actors)
+
+
 def suits(film: Film, camera: str) -> bool:
     """Whether what moves is still clear under this camera: no way across under a pan, no change of size in a zoom, and
     nothing leaves the canvas by more than a twelfth, neither here nor where all is settled."""

@@ -107,8 +107,8 @@ class Projection:
     """Renders films on a square canvas of `size` pixels (a multiple of 64); later actors cover earlier ones.
 
     With `cell` things go in steps of so many pixels, are multiples of it large and turn by quarters: one look for each
-    size and turn, where films have one for every pixel that a thing has come on. They stand on whole cells, or, where
-    `orders` is told that the first frame is `given`, on this frame's places and whole cells from them.
+    size and turn, where films have one for every pixel that a thing has come on. They stand on whole cells, but for a
+    first frame of which `orders` is told that it is `given`: that is as it is.
     """
 
     def __init__(self, size: int = 64, device: str | torch.device = "cpu", *, cell: int | None = None) -> None:
@@ -130,11 +130,9 @@ class Projection:
         packed = self._bank[start : start + pixels].view(len(THINGS), square, square)[things]
         return torch.stack([packed >> bits & 255 for bits in (0, 8, 16, 24)], 1).to(torch.uint8)
 
-    def place(self, now: Pose, start: Pose | None = None) -> tuple[int, int, int, int]:
-        """Side of the sprite, of its square, left and top of that, in pixels; in steps of cells from `start`."""
-        if self.cell:
-            return self._stepped(now, self.cell, start)
-        return self._real(now)
+    def place(self, now: Pose, given: bool = False) -> tuple[int, int, int, int]:
+        """Side of the sprite, of its square, left and top of that, in pixels; in steps of cells, unless `given`."""
+        return self._stepped(now, self.cell) if self.cell and not given else self._real(now)
 
     def _real(self, now: Pose) -> tuple[int, int, int, int]:
         side = min(max(2 * int(now.side * 32 + 0.5), _SIDES[0]), _SIDES[-1]) * self.size // 64
@@ -142,15 +140,13 @@ class Projection:
         left, top = (int(centre * self.size - square / 2 + self.size + 0.5) - self.size for centre in (now.x, now.y))
         return side, square, left, top
 
-    def _stepped(self, now: Pose, cell: int, start: Pose | None) -> tuple[int, int, int, int]:
+    def _stepped(self, now: Pose, cell: int) -> tuple[int, int, int, int]:
         """The same with the upright sprite on whole cells, and as large as whole cells are."""
-        off = [corner % cell for corner in self._real(start)[2:]] if start else [0, 0]
         wanted = now.side * self.size
         side = min(self._whole, key=lambda whole: (abs(whole - wanted), -whole))
         square = round(side * _TURNED) if now.angle else side
-        edges = [centre * self.size - side / 2 for centre in (now.x, now.y)]
-        steps = (int((edge - least) / cell + 64.5) - 64 for edge, least in zip(edges, off, strict=True))
-        left, top = (step * cell + least - (square - side) // 2 for step, least in zip(steps, off, strict=True))
+        steps = (int((centre * self.size - side / 2) / cell + 64.5) - 64 for centre in (now.x, now.y))
+        left, top = (step * cell - (square - side) // 2 for step in steps)
         return side, square, left, top
 
     def _shown(self, now: Pose) -> Pose:
@@ -159,8 +155,7 @@ class Projection:
         return replace(now, angle=(now.angle + quarter // 2) // quarter * quarter % ANGLES) if self.cell else now
 
     def orders(self, films: list[Film], given: bool = False) -> tuple[Tensor, Tensor]:
-        """What to draw, as integers on the CPU, cheap to send to a device. With `given` first frames are as they are,
-        and cells are counted from their things.
+        """What to draw, as integers on the CPU, cheap to send to a device. With `given` first frames are as they are.
 
         Layers [films, FRAMES, LAYERS, 4] of bank start, square (0: nothing), left, top; and backdrops
         [films, FRAMES, 3] of picture, shift in pixels, darkness 0..FRAMES - 1.
@@ -171,11 +166,10 @@ class Projection:
         for row, film in enumerate(films):
             for column, actor in enumerate(film.actors):
                 way = poses(actor)
-                start = seen_by(film.camera, 0, way[0]) if given else None
                 for frame, now in enumerate(way):
                     if now.seen:
                         now = self._shown(seen_by(film.camera, frame, now))
-                        side, square, left, top = self.place(now, start)
+                        side, square, left, top = self.place(now, given and not frame)
                         first = self._starts[side, now.angle] + INDEX[actor.thing] * square * square
                         layers[row, frame, column] = first, square, left, top
             grounds[row, :, 0] = (BACKDROPS.index(film.backdrop) * VARIANTS + film.variant) * FRAMES

@@ -92,16 +92,14 @@ def _side(actor: Actor, now: Pose) -> int:
 # --- square by square
 
 
-def squared(film: Film, *, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
+def squared(film: Film) -> str:
     """A storyboard in which every frame has the square, the size and the turn of each thing, as the camera sees it.
 
     '0: a medium cat b5, sea | 3: a medium cat c5, sea | ...': things go in steps of eighths of the canvas, as they are
     drawn on the board (`projection.Projection`'s `cell`), and there is a caption for every frame before or behind which
-    another one is; nothing is between two of them. With `given` the first frame is a picture that shows its things
-    anywhere: steps are counted from there, and squares are the nearest; `off` are columns and rows by which all are
-    wrong, as they are where somebody has to tell them from the picture.
+    another one is; nothing is between two of them.
     """
-    told = [squared_caption(film, frame, given=given, off=off) for frame in range(FRAMES)]
+    told = [squared_caption(film, frame) for frame in range(FRAMES)]
     keys = [
         frame
         for frame in range(FRAMES)
@@ -110,17 +108,15 @@ def squared(film: Film, *, given: bool = False, off: tuple[int, int] = (0, 0)) -
     return " | ".join(f"{key}: {told[key]}" for key in keys)
 
 
-def squared_caption(film: Film, frame: int, *, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
+def squared_caption(film: Film, frame: int) -> str:
     """What a storyboard with squares says of this frame: 'a large cat e5 turned right and a small dog b2, sea'.
 
     What goes on through all of the film, a camera's way and dusk, is told by quarters of it.
     """
     told = []
     for actor, now in seen_in(film, frame):
-        start = seen_by(film.camera, 0, pose(actor, 0)) if given else None
         turn = _TURNED[turn_of(actor, now)]
-        *square, cells = on_board(now, start)
-        column, row = (min(max(line + wrong, 0), SIDE - 1) for line, wrong in zip(square, off, strict=True))
+        column, row, cells = on_board(now)
         words = f"{a(f'{_CELLS[cells]} {actor.thing}')} {COLUMNS[column]}{row + 1} {turn}"
         told.append(words.strip())
     over = [film.camera] if film.camera else []
@@ -136,24 +132,10 @@ def seen_in(film: Film, frame: int) -> list[tuple[Actor, Pose]]:
     return [(actor, seen_by(film.camera, frame, now)) for actor, now in poses if now.seen]
 
 
-def on_board(now: Pose, start: Pose | None = None) -> tuple[int, int, int]:
-    """Column and row of the square of a pose's middle, 0 to 7, and its side in squares, as it is drawn on the board.
-
-    Steps are counted from the board's own squares, or from where a thing is at the `start`.
-    """
+def on_board(now: Pose) -> tuple[int, int, int]:
+    """Column and row of the square of a pose's middle, 0 to 7, and its side in squares, as it is drawn on the board."""
     cells = min(_CELLS, key=lambda count: (abs(count / SIDE - now.side), -count))
     column, row = (
-        _middle(share, cells, begun, start.side if start else 0.0)
-        for share, begun in zip((now.x, now.y), (start.x, start.y) if start else (None, None), strict=True)
+        min(max(math.floor(SIDE * share - cells / 2 + 0.5) + cells // 2, 0), SIDE - 1) for share in (now.x, now.y)
     )
     return column, row, cells
-
-
-def _middle(share: float, cells: int, begun: float | None, side: float) -> int:
-    """Which square of a line holds the middle of so many cells about this share of it; `begun` where and how large the
-    thing is at the start, whose first pixel of 64 is where steps are counted from."""
-    rest = 0.0
-    if begun is not None:
-        rest = (math.floor(64 * begun - math.floor(32 * side + 0.5) + 0.5) % SIDE) / SIDE
-    corner = math.floor(SIDE * share - cells / 2 - rest + 0.5) + rest
-    return min(max(math.floor(corner + 0.5) + cells // 2, 0), SIDE - 1)

@@ -58,9 +58,8 @@ def told_to(generator: Any, part: dict[str, Any], *, seen: bool | None = None) -
     was, and else everything where one would put it first.
     """
     if "film" in part and generator.moments > 1:
-        given = "source" in part
-        film = part["film"] if given else settle_film(part["film"])
-        return squared(film, given=given) if generator.film.squares else storyboard(film)
+        film = part["film"] if "source" in part else settle_film(part["film"])
+        return squared(film) if generator.film.squares else storyboard(film)
     if seen is None or "scene" not in part:
         return caption_of(part)
     return placed_caption(part["scene"] if seen and "source" in part else settle(part["scene"]), caption_of(part))

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from anygen.error import RequestError
 from anygen.generators.video import FilmOptions, VideoGenerator, shared
-from anygen.playground.film import Film, sample_film, settle
+from anygen.playground.film import Film, beside, sample_film, settle
 from anygen.playground.film_dialogue import sample_animated
 from anygen.playground.motion import FRAMES, pose
 from anygen.playground.projection import Projection
+from anygen.playground.squares import SIDE
 from anygen.playground.storyboard import (
     UNLIKE,
     frame_caption,
@@ -41,7 +42,7 @@ SQUARED = dataclasses.replace(FILM, squares=True)
 
 _PICTURE, _TOLD, _SKETCH = "picture/", "told/", "sketch/"  # before what a batch has of pictures, storyboards, captions
 _STILL = "still/"  # before what it has of films' frames that are pictures of their own
-_WRONG = 0.6  # share of the films that begin with a picture whose squares are told wrong, by one at most
+_ASIDE = 0.6  # share of the films that begin with a picture that go on a square beside it, or on its own
 _LIKE = 0.02  # share of the frames that pictures could be, of those that are pictures of their own
 _SKETCHED = 12  # captions in the place of a film, while the text encoder learns alone
 
@@ -132,7 +133,7 @@ class VideoGeneratorStage(nn.Module):
 
     With `aligned`, things go in steps of the autoencoder's grid, are as large as whole cells and turn by quarters
     (`Projection`'s `cell`), as pictures' things stand on it: on its way a thing has the looks that pictures taught, not
-    one for each offset of pixels. A first frame that is given stays as it is, and cells are counted from its thing.
+    one for each offset of pixels. A first frame that is given stays as it is.
 
     Pictures' captions say of no two things where each of them is; storyboards do. For `sketch_steps` batches the text
     encoder that both generators share learns that alone, from key frames: its states at the names are to tell what the
@@ -142,8 +143,8 @@ class VideoGeneratorStage(nn.Module):
 
     With `squares`, storyboards say of every frame in which square each thing is, as it is drawn on the grid
     (`storyboard.squared`), where they else say in which ninth it is at its motion's turning points. Of films that begin
-    with a picture most are told one square beside: an output projector sees such a picture no better, and where the
-    thing is the first frame shows.
+    with a picture most go on one square beside: an output projector sees such a picture no better, and where a thing is
+    drawn shall be where it is told to be.
 
     With `stills`, so many frames of as many other films are pictures of their own in every batch, told by their
     captions: what pictures do not have, turned things, very small and very large ones and two that are placed, is
@@ -246,10 +247,15 @@ class VideoGeneratorStage(nn.Module):
         film = sample_film(stream)
         return settle(film) if stream.random() < self.settled else film
 
-    def told(self, film: Film, given: bool = False, off: tuple[int, int] = (0, 0)) -> str:
-        """The film's storyboard; `given` is whether it begins with a picture that is there, `off` by how many squares
-        it is wrong."""
-        return squared(film, given=given, off=off) if self.options.squares else storyboard(film)
+    def told(self, film: Film) -> str:
+        """The film's storyboard."""
+        return squared(film) if self.options.squares else storyboard(film)
+
+    def _aside(self, film: Film, stream: random.Random) -> Film:
+        """The film, or in a share `_ASIDE` of cases the film as it is told by who misses its square by one at most."""
+        if not self.options.squares or stream.random() >= _ASIDE:
+            return film
+        return beside(film, stream.randint(-1, 1) / SIDE, stream.randint(-1, 1) / SIDE)
 
     def prepare(self, step: int, size: int, seed: int) -> Batch:
         stream = random.Random(f"{seed}|{step}|video generator")
@@ -260,13 +266,13 @@ class VideoGeneratorStage(nn.Module):
         given, whole = stream.random() < self.given, stream.random() < self.whole
         count = max(1, size // self.repeats)
         films = [sample_animated(stream)[1] if given else self.film(stream) for _ in range(count)]
-        wrong = [given and stream.random() < _WRONG for _ in films]
-        offs = [(stream.randint(-1, 1), stream.randint(-1, 1)) if one else (0, 0) for one in wrong]
-        texts = [self.told(film, given, off) for film, off in zip(films, offs, strict=True)]
-        texts = ["" if stream.random() < 0.1 else text for text in texts]
+        after = [self._aside(film, stream) if given else film for film in films]
+        texts = ["" if stream.random() < 0.1 else self.told(film) for film in after]
         part = 1 if whole else FRAMES // self.seen
         frames = [start + stream.randrange(part) for start in range(0, FRAMES, part)]
         layers, grounds = self.projection.orders(films, given)
+        if given:
+            layers[:, 1:] = self.projection.orders(after)[0][:, 1:]
         told = self.teller.coded(texts)
         return (
             self._shown(step, seed)
