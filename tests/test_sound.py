@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,7 @@ from anygen.playground.clip import (
     is_heldout,
     one_way,
     sample_clip,
+    sample_heard,
     settle,
     upright,
 )
@@ -207,6 +209,23 @@ def test_a_sound_that_goes_one_way_in_training_is_known_to() -> None:
         other = replace(clip, tempo="slow" if clip.tempo == "fast" else "fast")
         assert one_way(clip) == is_heldout(other)
     assert not any(one_way(sample_clip(stream, kind)) for kind in ("once", "then", "together") for _ in range(20))
+
+
+def test_which_way_a_melody_goes_is_told_only_of_sounds_that_go_both_ways() -> None:
+    stream, melodic = random.Random(4), Counter[str]()
+    for task, fact in (("hear", "clip"), ("sound_vqa", "clip"), ("repeat", "source")):
+        clips = [sample_chat(stream, task).facts[fact] for _ in range(300)]
+        melodies = [clip for clip in clips if clip.kind == "melody"]
+        assert len(melodies) > 10 and not any(map(one_way, melodies))
+        melodic.update(clip.direction for clip in melodies)
+    assert min(melodic["rising"], melodic["falling"]) > 10
+    assert any(one_way(sample_clip(stream, "melody")) for _ in range(40))  # they are played all the same
+    held = [sample_heard(stream, "melody", "heldout") for _ in range(10)]
+    assert all(is_heldout(clip) for clip in held)
+    edits = [sound_edit.sample_sound_edit(stream, "heldout")[:2] for _ in range(400)]
+    assert ("turn", True) in {
+        (kind, one_way(source)) for kind, source in edits
+    }  # what is asked of held-out requests stays
 
 
 def test_of_two_sounds_at_once_the_deeper_one_is_first() -> None:

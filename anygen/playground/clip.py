@@ -225,6 +225,15 @@ def sample_clip(stream: random.Random, kind: str | None = None, split: str = "tr
             return clip
 
 
+def sample_heard(stream: random.Random, kind: str | None = None, split: str = "train") -> Clip:
+    """A random clip that shall be told: in training no melody that goes `one_way` only, as who has to tell such
+    melodies need not listen which way they go, and then does not listen to held-out ones either."""
+    while True:
+        clip = sample_clip(stream, kind, split)
+        if clip.kind != "melody" or not one_way(clip):
+            return clip
+
+
 def _play(player: Player, kind: str, stream: random.Random) -> Clip:
     if kind == "once":
         return player.once(stream.choice(SOUNDS).thing)

@@ -6,7 +6,7 @@ from typing import Any
 from anygen.playground.arrange import one_thing
 from anygen.playground.caption import caption, casual, draw_request
 from anygen.playground.chat import Chat, asked, assistant, drawn, user
-from anygen.playground.clip import TEMPOS, TIMES, Clip, Player, is_heldout, sample_clip, upright
+from anygen.playground.clip import TEMPOS, TIMES, Clip, Player, is_heldout, sample_clip, sample_heard, upright
 from anygen.playground.hearing import (
     COUNT_WORDS,
     FAR_WORDS,
@@ -210,7 +210,7 @@ def _changed(clip: Clip) -> dict:
 
 def hearing(stream: random.Random, split: str) -> Chat:
     """A sound to describe."""
-    clip = upright(sample_clip(stream, split=split))
+    clip = upright(sample_heard(stream, split=split))
     messages = (asked(clip, describe_sound(stream, split), stream), assistant(told_sound(clip)))
     return Chat(messages=messages, task="hear", facts={"clip": clip})
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from anygen.playground.clip import Clip, Player, is_heldout, sample_clip, upright
+from anygen.playground.clip import Clip, Player, is_heldout, sample_clip, sample_heard, upright
 from anygen.playground.hearing import COUNT_WORDS, TEMPO_WORDS, name_sound
 from anygen.playground.sound import SOUNDS, sound_of
 from anygen.playground.word import pick
@@ -320,7 +320,8 @@ def sample_sound_edit(stream: random.Random, split: str = "train") -> tuple[str,
     while True:
         source_split = "train" if split == "train" else stream.choice(("train", "heldout"))
         kind = stream.choice(("once", "once", "times", "times", "melody", "then", "together"))
-        source = upright(sample_clip(stream, kind, source_split))
+        sample = sample_heard if split == "train" else sample_clip
+        source = upright(sample(stream, kind, source_split))
         edited = edit_sound(source, stream, split)
         if edited:
             return edited[0], source, *edited[1:]

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable
 
-from anygen.playground.clip import Clip, sample_clip
+from anygen.playground.clip import Clip, sample_heard
 from anygen.playground.hearing import COUNT_WORDS, DIRECTION_WORDS, FAR_WORDS, NEAR_WORDS, TEMPO_WORDS, name_sound
 from anygen.playground.question import Answered
 from anygen.playground.sound import SOUNDS, sound_of
@@ -327,4 +327,4 @@ def is_heard(clip: Clip, stream: random.Random, split: str = "train") -> Answere
 
 def clip_to_ask(stream: random.Random, split: str = "train") -> Clip:
     """A clip for a question; what comes first and how often more frequent than chance would."""
-    return sample_clip(stream, stream.choice(("once", "times", "times", "melody", "then", "then", "together")), split)
+    return sample_heard(stream, stream.choice(("once", "times", "times", "melody", "then", "then", "together")), split)
