@@ -241,6 +241,32 @@ def test_counting_on_is_of_trainings_sums_and_never_asked_of_a_model() -> None:
     assert "count on" in {knowledge.world_question(stream)[0] for _ in range(500)}
 
 
+@pytest.mark.parametrize("split", ["train", "heldout"])
+def test_sums_are_counted_step_by_step(split: str) -> None:
+    stream, numbers = random.Random(1), {name: number for number, name in enumerate(sums._WORDS)}
+    for _ in range(300):
+        field, _, ways = knowledge.world_question(stream, split, knowledge.SUMS[split])
+        if field == "count on":
+            assert split == "train"
+            continue
+        counted, full = ways[0].rstrip(".").split(": ")
+        steps = [re.fullmatch(r"(\w+) (more|less) is (\w+)", step.lower()) for step in counted.split(", ")]
+        told = [(numbers[step[1]], step[2], numbers[step[3]]) for step in steps if step]
+        by, word, total = told[-1]
+        start = total - by if word == "more" else total + by
+        sign = 1 if word == "more" else -1
+        assert told == [(i, word, start + sign * i) for i in range(1, len(steps) + 1)]
+        assert (min(start, total), by) in sums.number_pairs(split, 20 if split == "train" else 10)
+        assert ways[1] == sums.sentence(full) and sums._WORDS[total] in full.lower() and str(total) in ways[-1]
+
+
+def test_a_sum_that_is_counted_wrong_is_wrong() -> None:
+    facts = {"accept": knowledge.FIELDS["sum"](random.Random(0), "train")[1]}
+    right = facts["accept"][0]
+    assert answer_right(right, facts) and answer_right(right.split(": ")[1], facts)
+    assert not answer_right(right.replace("One", "Two"), facts)
+
+
 def test_held_out_sums_and_names() -> None:
     assert not set(sums.number_pairs("train")) & set(sums.number_pairs("heldout"))
     assert len(sums.number_pairs("train") + sums.number_pairs("heldout")) == 45

@@ -22,7 +22,7 @@ from anygen.playground.word import a, article
 SHOWN = frozenset(tasks(("image", "audio")))
 """The tasks of pictures and sounds: in films there is no own thing, and none is sensed in other ways."""
 
-UNTAUGHT = ("world", "unknown", "unheard")
+UNTAUGHT = ("world", "sums", "unknown", "unheard")
 """Tasks about what is known of things, and of what there is not: no thing can take another's place there."""
 
 HEARD = ("hear", "sound", "sound_vqa", "sound_pope", "see", "voice", "both", "repeat", "belong", "mixed")

@@ -12,7 +12,7 @@ from anygen.playground.clip import upright as upright_clip
 from anygen.playground.edit import edit, sample_edit
 from anygen.playground.film import upright as upright_film
 from anygen.playground.hearing import sound_caption
-from anygen.playground.knowledge import world_question
+from anygen.playground.knowledge import SUMS, world_question
 from anygen.playground.question import describe, is_there, question, scene_to_ask
 from anygen.playground.ride import ride_caption
 from anygen.playground.scene import Scene, sample_scene
@@ -65,6 +65,11 @@ def _knowing(stream: random.Random, split: str) -> Chat:
     return Chat(messages=(user(ask), assistant(ways[0])), task="world", facts={"question": field, "accept": ways})
 
 
+def _reckoning(stream: random.Random, split: str) -> Chat:
+    field, ask, ways = world_question(stream, split, SUMS[split])
+    return Chat(messages=(user(ask), assistant(ways[0])), task="sums", facts={"question": field, "accept": ways})
+
+
 def _declining(stream: random.Random, split: str) -> Chat:
     ask, name = unknown_request(stream, split)
     if stream.random() < 0.1:
@@ -112,6 +117,7 @@ SAMPLERS: dict[str, Callable[[random.Random, str], Chat]] = {
     "pope": _finding,
     "edit": _editing,
     "world": _knowing,
+    "sums": _reckoning,
     "unknown": _declining,
     "story": _telling,
     "dialogue": _talking,
@@ -154,6 +160,7 @@ MIXTURE = {
     "pope": 7,
     "edit": 12,
     "world": 10,
+    "sums": 3,
     "unknown": 4,
     "story": 7,
     "dialogue": 6,

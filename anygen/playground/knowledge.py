@@ -1,7 +1,7 @@
 """What nano knows without a picture: what there is, what it is, what it sounds like, and sums (`sums.py`)."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from anygen.playground.caption import casual
 from anygen.playground.knowledge_wording import (
@@ -162,8 +162,21 @@ _WEIGHTS = {
 and counting on, which is a step on the way to them, in training alone."""
 
 
-def world_question(stream: random.Random, split: str = "train") -> tuple[str, str, list[str]]:
-    """A field of knowledge, a question from it, and its right answers, the canonical one first."""
-    field = stream.choices(list(FIELDS), _WEIGHTS[split])[0]
+SUMS = {
+    "train": {"sum of things": 6.0, "sum": 4.0, "count on": 1.5},
+    "heldout": {"sum of things": 6.0, "sum": 4.0},
+}
+"""Fields that are learnt by many examples, unlike what there is to know by heart."""
+
+
+def world_question(
+    stream: random.Random, split: str = "train", fields: Mapping[str, float] | None = None
+) -> tuple[str, str, list[str]]:
+    """A field of knowledge, a question from it, and its right answers, the canonical one first.
+
+    `fields` are weights of the fields that are asked about; without them all are, as often as the split asks them.
+    """
+    weights = fields or dict(zip(FIELDS, _WEIGHTS[split], strict=True))
+    field = stream.choices(list(weights), list(weights.values()))[0]
     ask, ways = FIELDS[field](stream, split)
     return field, casual(ask, stream), ways

@@ -190,8 +190,17 @@ def _number(n: int, stream: random.Random) -> str:
     return str(n) if stream.random() < 0.3 else _WORDS[n]
 
 
+def _counted(start: int, by: int, more: bool) -> str:
+    """How a sum is counted, one by one, as children do: 'one more is six, two more is seven'.
+
+    A step needs no more than what comes after a number, so sums that nobody has been told come out right.
+    """
+    word = "more" if more else "less"
+    return ", ".join(f"{_WORDS[i]} {word} is {_WORDS[start + (i if more else -i)]}" for i in range(1, by + 1))
+
+
 def things_sum(stream: random.Random, split: str) -> Answered:
-    """A sum of things that come or go."""
+    """A sum of things that come or go, counted."""
     x, y = _numbers(stream, split)
     item = stream.choice(THINGS)
     more = stream.random() < 0.6
@@ -201,17 +210,19 @@ def things_sum(stream: random.Random, split: str) -> Answered:
     ask = ask.replace("There are", "There is") if start == 1 else ask
     ask = sentence(ask.format(a=first, b=_number(y, stream), xs=called(item, stream, plural=True)), end="")
     verb, name = ("is", item.name) if total == 1 else ("are", item.plural)
-    return ask, [f"There {verb} {_WORDS[total]} {name}.", f"{_WORDS[total]} {name}", _WORDS[total], str(total)]
+    full = f"there {verb} {_WORDS[total]} {name}"
+    ways = [f"{_counted(start, y, more)}: {full}", full, f"{_WORDS[total]} {name}", _WORDS[total], str(total)]
+    return ask, list(map(sentence, ways))
 
 
 def plain_sum(stream: random.Random, split: str) -> Answered:
-    """A sum of two numbers, or what is left."""
+    """A sum of two numbers, or what is left, counted."""
     x, y = _numbers(stream, split)
     more = stream.random() < 0.6
     start, total, word = (x, x + y, "plus") if more else (x + y, x, "minus")
     ask = pick(PLUS if more else MINUS, stream, split).format(a=_number(start, stream), b=_number(y, stream))
     full = f"{_WORDS[start]} {word} {_WORDS[y]} is {_WORDS[total]}"
-    return answered(ask, full, _WORDS[total], str(total))
+    return answered(ask, f"{_counted(start, y, more)}: {full}", full, _WORDS[total], str(total))
 
 
 def count_to(stream: random.Random, split: str) -> Answered:

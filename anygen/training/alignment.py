@@ -45,6 +45,7 @@ STAGE_3 = {
     "pope": 14,
     "edit": 18,
     "world": 22,
+    "sums": 6,
     "unknown": 9,
     "story": 5,
     "dialogue": 8,
@@ -110,7 +111,7 @@ class AlignmentStage(nn.Module):
     does (`llm.answer_weights`). With `data`, the chats of a data set take the playground's place, as they are. Input
     projectors of the media `resting` do not learn. In a share `spoken` of the batches only language is learnt: where
     a projector tells slots, the LLM is given the words that it should have told, and no conditions count. That takes
-    half the time.
+    half the time. A share `sums` of these is nothing but sums, which take many examples.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class AlignmentStage(nn.Module):
         data: FolderChats | None = None,
         resting: Sequence[str] = (),
         spoken: float = 0.0,
+        sums: float = 0.0,
     ) -> None:
         super().__init__()
         self.names_weight, self.slips = names, slips
@@ -147,6 +149,8 @@ class AlignmentStage(nn.Module):
         model.requires_grad_(False)
         if rank < 0 or not 0 <= spoken <= 1:
             raise RequestError(f"rank ({rank}) is not negative, and spoken ({spoken:g}) is a share, 0 to 1")
+        if not 0 <= sums <= 1:
+            raise RequestError(f"sums={sums:g} is a share of the batches that learn language alone, 0 to 1")
         if quantize:
             if "lora" in train and not rank:
                 raise RequestError(f"weights of four bits do not learn: leave out quantize={quantize}, or rank=0")
@@ -180,7 +184,7 @@ class AlignmentStage(nn.Module):
             if modality in model.reads or modality in model.writes
         }
         self.names = [encode(model.tokenizer, word) for word in WORDS]
-        self.spoken = spoken
+        self.spoken, self.sums = spoken, sums
         self.speaking = {task: weight * SPOKEN.get(task, 1.0) for task, weight in mixture.items()}
         self.speech = Telling(model.tokenizer, model.llm.get_input_embeddings().weight) if spoken else None
         self.pool_size, self.pools = pool, dict[str, NamedFeatures]()
@@ -221,10 +225,11 @@ class AlignmentStage(nn.Module):
             return self.data.prepare(step, size, seed)
         stream = random.Random(f"{seed}|{step}|{self.name}")
         spoken = self.speech if self.spoken and stream.random() < self.spoken else None
+        speaking = {"sums": 1.0} if spoken and self.sums and stream.random() < self.sums else self.speaking
         chats: list[Rendered] = []
         total = 0
         while total < 1.05 * size * self.length:
-            chat = self._chat(stream, "train", self.speaking) if spoken else self.chat(stream)
+            chat = self._chat(stream, "train", speaking) if spoken else self.chat(stream)
             chats.append(self.model.render(chat.messages))
             total += len(chats[-1].ids)
         batch, inputs, outputs = pack(chats, size, self.length, self.model.vocabulary.pad)

@@ -29,6 +29,7 @@ MIXTURE = {
     "pope": 18,
     "edit": 10,
     "world": 12,
+    "sums": 10,
     "unknown": 7,
     "story": 4,
     "dialogue": 5,
