@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from anygen.encoders.audio import AudioTowerConfig
+from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.encoders.imagebind import TowerConfig
 from anygen.generators.vocoder import Vocoder
@@ -19,6 +19,8 @@ from anygen.playground.clip import sample_clip
 from anygen.playground.mixer import Mixer
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import THINGS
+from anygen.projectors.input import ResamplerConfig, ResamplerProjector
+from anygen.template import IGNORE
 from anygen.training.audio_encoder import AudioEncoderStage, anchors, heard
 from anygen.training.audio_generator import GRID, AudioGeneratorSizes, AudioGeneratorStage
 from anygen.training.audio_vae import AudioVAEStage, build_audio_vae, set_audio_scaling
@@ -199,3 +201,25 @@ def test_hearing_names_what_sounds(tiny_sound: Path) -> None:
     cover = pool_cover(sense.cover(shown, features.shape[1]), model.input_projectors["audio"])
     assert cover.shape == (8, 4, model.tokens["audio"])
     assert torch.equal(sense.media_of(sense.made(parts)), Mixer().render([part["clip"] for part in parts]))
+
+
+def test_an_encoder_that_learns_on_does_so_with_its_projector(
+    image: ImageEncoder, tiny_sound: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = AnyGenModel.load(tiny_sound)
+    config = AudioTowerConfig(width=32, depth=1, heads=2, joint=8, patch=16)
+    tokens = AudioEncoder(config).tokens
+    sizes = {"tokens_in": tokens, "width_in": 32, "width_out": model.width, "queries": 24, "width": 32, "heads": 2}
+    projector = ResamplerProjector(ResamplerConfig(**sizes, slots=True))
+    table = model.llm.get_input_embeddings().weight
+    stage = AudioEncoderStage(config, image, projector=projector, tokenizer=model.tokenizer, table=table)
+    figures = stage.sample(tmp_path, 0)
+    assert 0 <= figures["told"] <= 1 and {"direction", "sound_to_image"} <= figures.keys()
+    batch = stage.prepare(0, 80, 0)
+    asked = batch["told"] != IGNORE
+    assert batch["told"].shape == (80, 24) and bool(asked.any(1).all()) and not bool(asked.all())
+    in_disguise = batch["disguise"].abs().sum(1) > 0
+    assert 8 < int(in_disguise.sum()) < 40  # two fifths of those in which one thing sounds
+    losses = losses_of(stage, tmp_path, "token_audio", 12, batch=8)
+    assert losses[-1] < losses[0]

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from anygen.error import DataError, RequestError
 from anygen.media import Image
 from anygen.model import AnyGenModel
 from anygen.playground.clip import KINDS
+from anygen.projectors.input import ResamplerProjector
 from anygen.testing import tiny_model
 from anygen.training.audio_generator import sounds_of
 from anygen.training.onward import blended
@@ -182,12 +184,20 @@ def test_seeing_learns_on_and_what_stands_on_it_sees_with_it(start: Path, tmp_pa
     assert all(name.startswith(ends) for name in differ)
 
 
-def test_hearing_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:
-    run = begun(tmp_path, [f"start={start}", "onward=audio-encoder"], "audio-encoder")
+@pytest.mark.parametrize("slots", [True, False])
+def test_hearing_learns_on_with_a_projector_that_tells_slots(start: Path, slots: bool, tmp_path: Path) -> None:
+    model = AnyGenModel.load(start)
+    assert model.input_projectors["audio"].config.slots
+    config = replace(model.input_projectors["audio"].config, slots=slots)
+    model.input_projectors["audio"] = ResamplerProjector(config)
+    model.save(tmp_path / "start", dtype=torch.float32)
+    run = begun(tmp_path / "run", [f"start={tmp_path / 'start'}", "onward=audio-encoder"], "audio-encoder")
     assert list(run.steps) == ["audio-encoder", "stage1", "stage2", "stage3", "model"]
     assert run.start("audio-encoder", False) and run.start("model", False)
-    differ = changed(start, tmp_path / "model" / "nano-night")
-    assert differ and all(name.startswith("encoders.audio.") for name in differ)
+    differ = changed(tmp_path / "start", tmp_path / "run" / "model" / "nano-night")
+    learnt = {"encoders", "input_projectors"} if slots else {"encoders"}
+    assert {name.split(".")[0] for name in differ} == learnt
+    assert all(name.startswith(("encoders.audio.", "input_projectors.audio.")) for name in differ)
 
 
 def test_a_sense_learns_on_from_what_it_was(start: Path, tmp_path: Path) -> None:

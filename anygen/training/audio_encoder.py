@@ -11,15 +11,19 @@ from torch.nn import functional as F
 from anygen.encoders.audio import AudioEncoder, AudioTowerConfig
 from anygen.encoders.image import ImageEncoder
 from anygen.mel import BINS, SAMPLES, log_mel
+from anygen.playground.chat import Part
 from anygen.playground.clip import Clip, one_way, sample_clip
 from anygen.playground.compositor import Compositor
 from anygen.playground.mixer import Mixer
 from anygen.playground.scene import VARIANTS, Placed, Scene
 from anygen.playground.sound import SOUNDS
 from anygen.playground.things import BACKDROPS
+from anygen.template import IGNORE
 from anygen.training.disguise import disguise, sample_disguise
 from anygen.training.image_vae import to_pixels
 from anygen.training.loop import Batch
+from anygen.training.sense import slots_heard, varied
+from anygen.training.telling import Telling
 
 PICTURES = 48
 """Pictures of each sounding thing that anchor its sound."""
@@ -94,7 +98,9 @@ class AudioEncoderStage(nn.Module):
 
     An event's features are pooled and matched with pictures of its thing. Of when, how loud and how high a picture says
     nothing: a linear head rebuilds each patch's mel from its features, another writes the clip's score, and it does so
-    of a share `disguised` of sounds that are like no thing's.
+    of a share `disguised` of sounds that are like no thing's. With a `projector`, the input projector that reads these
+    features in slots, and a language model's `tokenizer` and embeddings `table` [vocabulary, width], clips are also
+    told as in stage 1, which leaves out what training hears one way only.
     """
 
     name = "audio-encoder"
@@ -108,6 +114,10 @@ class AudioEncoderStage(nn.Module):
         rebuild: float = 1.0,
         score: float = 1.0,
         disguised: float = 0.45,
+        *,
+        projector: Any = None,
+        tokenizer: Any = None,
+        table: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.encoder = AudioEncoder(config)
@@ -118,6 +128,8 @@ class AudioEncoderStage(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor([2.66, 2.66]))  # log(1 / 0.07), as in CLIP
         self.register_buffer("pictures", anchors(image.eval()), persistent=False)
         self.mixer = Mixer()
+        self.projector = projector
+        self.telling = Telling(tokenizer, table) if table is not None else None
 
     def to(self, *args: Any, **kwargs: Any) -> "AudioEncoderStage":
         super().to(*args, **kwargs)
@@ -129,14 +141,27 @@ class AudioEncoderStage(nn.Module):
         clips = [sample_clip(stream, "melody" if stream.random() < _MELODIES else None) for _ in range(size)]
         sounds = self.mixer.sounds(clips)  # [size, events]
         shown = torch.tensor([stream.randrange(PICTURES) for _ in SOUNDS])
-        disguises = [sample_disguise(stream) if stream.random() < self.disguised else (0, 0) for _ in clips]
-        return {
+        parts = [self._part(clip, stream) for clip in clips]
+        batch = {
             "orders": self.mixer.orders(clips),
             "sounds": sounds,
             "shown": shown,
             "score": scored(clips, self.encoder.tokens),
-            "disguise": torch.tensor(disguises),
+            "disguise": torch.tensor([part.get("disguise", (0, 0)) for part in parts]),
         }
+        return batch | ({"told": self.words(parts)} if self.telling else {})
+
+    def _part(self, clip: Clip, stream: random.Random) -> Part:
+        """A clip as stage 1 has it, where it is to be told; else in disguise or not."""
+        part: Part = {"type": "audio", "clip": clip}
+        if self.telling:
+            return varied(part, stream)
+        return part | {"disguise": sample_disguise(stream) if stream.random() < self.disguised else (0, 0)}
+
+    def words(self, parts: list[Part]) -> Tensor:
+        """What the projector shall say of them: [clips, tokens]."""
+        assert self.telling and self.projector
+        return self.telling.slots(list(map(slots_heard, parts)), self.projector.tokens)
 
     def forward(self, batch: Batch, rng: torch.Generator) -> dict[str, Tensor]:
         mel = disguise(log_mel(self.mixer.mix(batch["orders"])), batch["disguise"])
@@ -162,7 +187,10 @@ class AudioEncoderStage(nn.Module):
         wrong_way = (batch["disguise"][:, 1, None] > 0) & (score[..., 2] >= 0)
         score[..., 2] = torch.where(wrong_way, 1 - score[..., 2], score[..., 2])  # upside down, what rose falls
         written = self.score_head(tokens)
-        return {
+        told: dict[str, Tensor] = {}
+        if self.telling and self.projector:
+            told = self.telling.losses(self.projector(states[:, 1:]), batch["told"], "audio")
+        return told | {
             "clip": clip_loss,
             "event": event_loss,
             "rebuild": self.rebuild_weight * F.l1_loss(rebuilt.float(), patches),
@@ -173,7 +201,8 @@ class AudioEncoderStage(nn.Module):
         }
 
     def sample(self, folder: Path, step: int) -> dict[str, float]:
-        """Held-out clips: recall@1 of the thing among pictures of all, and the share whose score is written right."""
+        """Held-out clips: recall@1 of the thing among pictures of all, and the share whose score is written right; with
+        a projector also the share of 256 that it tells word for word."""
         stream = random.Random("sound retrieval")
         clips = [sample_clip(stream, kind, "heldout") for kind in ("once", "times") for _ in range(96)]
         sounds = self.mixer.sounds(clips)[:, 0].to(self.pictures.device)
@@ -188,5 +217,11 @@ class AudioEncoderStage(nn.Module):
             if kind == "melody":
                 asked = wanted[..., 2] >= 0
                 figures["direction"] = float(((written[..., 2] > 0) == (wanted[..., 2] > 0))[asked].float().mean())
+        if self.telling and self.projector:
+            clips = [sample_clip(stream, split="heldout") for _ in range(256)]
+            wanted = self.words([{"type": "audio", "clip": clip} for clip in clips]).to(self.pictures.device)
+            read = self.projector(self.encoder(log_mel(self.mixer.mix(self.mixer.orders(clips)))))
+            right = (self.telling.near(read).argmax(-1) == wanted) | (wanted == IGNORE)
+            figures["told"] = float(right.all(1).float().mean())
         (folder / f"{step:07d}.txt").write_text("".join(f"{k} {v:.3f}\n" for k, v in figures.items()))
         return figures

@@ -117,20 +117,33 @@ def train_seeing(run: Run, folder: Path) -> bool:
 
 
 def train_hearing(run: Run, folder: Path) -> bool:
-    """Trains the audio encoder of the recipe's `start` on, its pictures the anchor; True when it is done."""
+    """Trains the audio encoder of the recipe's `start` on, its pictures the anchor; True when it is done.
+
+    An input projector that tells slots learns beside it, what it reads being theirs.
+    """
     from anygen.encoders.audio import AudioEncoder
     from anygen.encoders.image import ImageEncoder
+    from anygen.projectors.input import ResamplerProjector
+    from anygen.training.assembly import TELLING
     from anygen.training.audio_encoder import AudioEncoderStage
 
-    encoders = run.begun().encoders
-    hears, sees = (encoders[m] if m in encoders else None for m in ("audio", "image"))
+    model = run.begun()
+    hears, sees = (model.encoders[m] if m in model.encoders else None for m in ("audio", "image"))
     if not (isinstance(hears, AudioEncoder) and isinstance(sees, ImageEncoder)):
         raise RequestError(f"{run.recipe.start} has no audio encoder of this package's own: leave it out of onward")
-    stage = AudioEncoderStage(hears.config, sees)
+    projector = model.input_projectors["audio"] if "audio" in model.input_projectors else None
+    tells = projector if isinstance(projector, ResamplerProjector) and projector.config.slots else None
+    options: dict[str, Any] = {}
+    if tells is not None:
+        table = model.llm.get_input_embeddings().weight
+        options = {"projector": tells.requires_grad_(True), "tokenizer": model.tokenizer, "table": table}
+    stage = AudioEncoderStage(hears.config, sees, **options)
     stage.encoder.load_state_dict(hears.state_dict())
     if not run._fit(stage, folder, "audio-encoder"):
         return False
     stage.encoder.save_pretrained(folder / "part")
+    if tells is not None:
+        save_file(tells.state_dict(), folder / TELLING)
     return True
 
 
@@ -228,9 +241,10 @@ def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
         if run.recipe.adapter and sees and model.config.generators[modality].edit_strength is None:
             options = dataclasses.replace(model.config.generators[modality], edit_strength=run.recipe.edit_strength)
             model.config.generators[modality] = options
+    from anygen.training.assembly import TELLING
+
     if "image-encoder" in steps:  # in place: other encoders stand on it, and projectors borrow its own
         from anygen.encoders.image import ImageEncoder
-        from anygen.training.assembly import TELLING
 
         learnt_on = run.need("image-encoder")
         model.encoders["image"].load_state_dict(ImageEncoder.from_pretrained(learnt_on / "part").state_dict())
@@ -238,7 +252,10 @@ def replace_learnt(model: Any, run: Assembly, steps: Sequence[str]) -> Any:
     if "audio-encoder" in steps:
         from anygen.encoders import open_encoder
 
-        model.encoders["audio"] = open_encoder("audio", run.need("audio-encoder") / "part")
+        learnt_on = run.need("audio-encoder")
+        model.encoders["audio"] = open_encoder("audio", learnt_on / "part")
+        if (told := learnt_on / TELLING).exists():
+            model.input_projectors["audio"].load_state_dict(load_file(told))
     return replace_decoders(model, {modality: run.need(f"{modality}-vae") / "part" for modality in decoders})
 
 

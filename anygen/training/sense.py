@@ -146,6 +146,23 @@ class Sight:
         return self.painter.draw(batch["layers"], batch["ground"])
 
 
+def varied(part: Part, stream: random.Random) -> Part:
+    """A sound of training: some in disguise. Of others it is rarely asked how often, as some are never heard so often,
+    and never which way a melody goes of which training has one way only."""
+    if stream.random() < _DISGUISED:
+        return disguised(part, stream)
+    left_out = one_way(part["clip"]) or (part["clip"].kind == "times" and stream.random() < _UNASKED)
+    return part | ({"unasked": pattern(part["clip"])} if left_out else {})
+
+
+def slots_heard(part: Part) -> list[Slot]:
+    """What is told of a sound in slots: in disguise not who it is."""
+    clip = deepest_first(part["clip"])
+    if "disguise" in part:
+        return clip_slots(seeming(clip, part["disguise"]), named=False, asked=not one_way(clip))
+    return clip_slots(clip, asked=not part.get("unasked"))
+
+
 class Hearing:
     """Sounds: clips through the mixer."""
 
@@ -163,21 +180,13 @@ class Hearing:
         return {"type": "audio", "clip": sample_clip(stream, split=split)}
 
     def varied(self, part: Part, stream: random.Random) -> Part:
-        """Some sounds in disguise. Of others it is rarely asked how often, as some are never heard so often, and never
-        which way a melody goes of which training has one way only."""
-        if stream.random() < _DISGUISED:
-            return disguised(part, stream)
-        left_out = one_way(part["clip"]) or (part["clip"].kind == "times" and stream.random() < _UNASKED)
-        return part | ({"unasked": pattern(part["clip"])} if left_out else {})
+        return varied(part, stream)
 
     def told(self, part: Part) -> str:
         return told_in_disguise(part["clip"], part["disguise"]) if "disguise" in part else told_of(part)
 
     def slots(self, part: Part) -> list[Slot]:
-        clip = deepest_first(part["clip"])
-        if "disguise" in part:
-            return clip_slots(seeming(clip, part["disguise"]), named=False, asked=not one_way(clip))
-        return clip_slots(clip, asked=not part.get("unasked"))
+        return slots_heard(part)
 
     def unasked(self, part: Part) -> str:
         return part.get("unasked", "")
