@@ -238,16 +238,16 @@ def test_a_start_goes_on_with_what_it_has_learnt(tmp_path: Path) -> None:
     assert Run(recipe_for("nano-night", ["start=nano", "data=x"]), tmp_path)._resting(model) == ()
 
 
-def test_a_share_of_the_spoken_batches_is_sums_alone(tmp_path: Path) -> None:
+def test_a_share_of_the_spoken_batches_is_drills_alone(tmp_path: Path) -> None:
     model = AnyGenModel.load(tiny_model(tmp_path / "model", context=4096, media=("image", "audio")))
     parts = {"input", "output", "signals", "lora"}
-    stage = AlignmentStage("stage3", model, {"vqa": 1}, parts, length=400, rank=0, spoken=0.5, sums=0.5)
+    stage = AlignmentStage("stage3", model, {"vqa": 1}, parts, length=400, rank=0, spoken=0.5, drills=0.5)
     place = model.vocabulary.spans["image"].placeholder
     shown = [bool((stage.prepare(i, 1, 0)["ids"] == place).any()) for i in range(60)]
     assert 5 <= shown.count(False) <= 25  # a quarter, in which there is no picture
     for share in (-0.1, 1.5):
-        with pytest.raises(RequestError, match=f"sums={share:g} is a share"):
-            AlignmentStage("stage3", model, {"vqa": 1}, parts, rank=0, spoken=0.5, sums=share)
+        with pytest.raises(RequestError, match=f"drills={share:g} is a share"):
+            AlignmentStage("stage3", model, {"vqa": 1}, parts, rank=0, spoken=0.5, drills=share)
 
 
 def test_in_spoken_batches_the_llm_is_given_the_slots_themselves(tmp_path: Path) -> None:

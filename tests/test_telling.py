@@ -15,6 +15,7 @@ from anygen.model import AnyGenModel
 from anygen.playground.clip import Player, one_way, sample_clip
 from anygen.playground.hearing import parse_sound, sound_caption
 from anygen.playground.mixer import Mixer
+from anygen.playground.slots import EITHER, PACES, WAYS
 from anygen.projectors.input import ResamplerConfig, ResamplerProjector
 from anygen.template import IGNORE
 from anygen.training.assembly import TELLING
@@ -23,8 +24,8 @@ from anygen.training.disguise import disguise, disguised, pattern, told_in_disgu
 from anygen.training.image_encoder import ImageEncoderStage
 from anygen.training.recipe import recipe_for
 from anygen.training.run import Run
-from anygen.training.sense import Hearing
-from anygen.training.telling import Telling
+from anygen.training.sense import Hearing, slots_heard, varied
+from anygen.training.telling import ONE_OF, Telling
 from anygen.training.tokenizer import train_tokenizer
 
 TOKENIZER = train_tokenizer(600, iter(["a small dog left of a large cat, sea"] * 20))
@@ -192,3 +193,23 @@ def test_a_vocoder_of_other_mels_is_refused() -> None:
     with pytest.raises(ValueError, match="hop"):
         Vocoder(upsample_rates=(4, 4), width=8, depth=1)
     assert Vocoder(upsample_rates=(10, 25), width=8, depth=1).config.upsample_rates == (10, 25)
+
+
+def test_one_of_some_words_is_enough_where_it_is_not_asked_which() -> None:
+    telling = Telling(TOKENIZER, table())
+    clip = next(c for c in (sample_clip(random.Random(i), "melody") for i in range(200)) if one_way(c))
+    parts = [varied({"type": "audio", "clip": clip}, random.Random(i)) for i in range(8)]
+    part = next(part for part in parts if "disguise" not in part)
+    wanted = telling.slots([slots_heard(part)], 16)
+    places = (wanted == ONE_OF - EITHER.index(WAYS)).nonzero()[:, 1].tolist()
+    assert len(places) == 2 and bool((telling.spoken([slots_heard(part)], 16)[0, places] == telling.rest).all())
+    rises, falls = telling.either[EITHER.index(WAYS)]
+    fast = telling.either[EITHER.index(PACES)][1]
+    losses = []
+    for said in (rises, falls, fast):
+        ids = wanted.masked_fill(wanted < 0, said)
+        losses.append(telling.losses(telling.table[ids], wanted, "audio"))
+    assert [bool(loss["_right_audio"]) for loss in losses] == [True, True, False]
+    for name in ("token_audio", "distance_audio"):
+        assert abs(float(losses[0][name] - losses[1][name])) < 1e-3 < float(losses[2][name] - losses[0][name])
+    assert float(losses[0]["distance_audio"]) < 1e-6

@@ -14,16 +14,24 @@ from anygen.playground.word import INVERSE, NUMBERS
 
 
 class Slot(NamedTuple):
-    """A word or name for so many tokens: its first ones and its last, which is repeated where there are fewer."""
+    """A word or name for so many tokens: its first ones and its last, which is repeated where there are fewer.
+
+    What would be known by heart is not `asked`: it does not count, or it is enough to say one of what it may be, which
+    is one of EITHER.
+    """
 
     said: str
     tokens: int = 1
-    asked: bool = True  # whether it counts: what would be known by heart does not
+    asked: bool = True
+    either: tuple[str, ...] = ()
 
 
 NOTHING = "."
 _NAME = 2
 _MOTION = 4
+WAYS, PACES, TIMES = ("r", "f"), ("slow", "fast"), ("two", "three", "four")
+EITHER = (WAYS, PACES, TIMES)
+"""Which way a melody goes, how fast something is repeated, and how often."""
 _RELATIONS = {"left of": "left", "above": "above", "in front of": "front", "behind": "behind"}
 _CAMERAS = {"pans left": "p left", "pans right": "p right", "zooms in": "z in", "zooms out": "z out"}
 
@@ -97,13 +105,16 @@ def _frame_slots(film: Film, frame: int) -> list[Slot]:
 def clip_slots(clip: Clip, named: bool = True, asked: bool = True) -> list[Slot]:
     """How it sounds, how fast or which way, how near, and what, all of it twice.
 
-    Not `named`, it does not say what sounds, as nobody could; not `asked`, how often and which way does not count.
+    Not `named`, it does not say what sounds, as nobody could; not `asked`, how often and which way is not to be known,
+    only that it is one of those that there are.
     """
     how = {"once": "a", "melody": "to", "then": "then", "together": "and"}.get(clip.kind) or NUMBERS[len(clip.played)]
     way = clip.tempo or {"rising": "r", "falling": "f"}.get(clip.direction or "", NOTHING)
     things = [Slot(name, _NAME) for name in clip.things] if named else [Slot("sound", _NAME)]
     things += [Slot(NOTHING, _NAME)] * (2 - len(things))
-    told = [Slot(how, 1, asked or clip.kind == "melody"), Slot(way, 1, asked), Slot(clip.loudness), *things]
+    often = Slot(how, 1, asked or clip.kind == "melody", TIMES if clip.kind == "times" else ())
+    goes = Slot(way, 1, asked, {"times": PACES, "melody": WAYS}.get(clip.kind, ()))
+    told = [often, goes, Slot(clip.loudness), *things]
     return told * 2
 
 

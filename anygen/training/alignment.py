@@ -82,6 +82,8 @@ STAGE_3 = {
 SPOKEN = {"pope": 2.5, "sound_pope": 2.0, "film_pope": 2.0, "vqa": 1.5, "film_vqa": 1.3, "world": 1.3, "edit": 2.5}
 SPOKEN |= {"story": 1.5, "repeat": 1.5, "refilm": 2.0, "frame": 2.0, "score": 2.0, "attend": 1.5}
 """How much more of these tasks batches have that learn language alone: those that compare, and change what is given."""
+DRILLS = {"sums": 2.0, "unknown": 1.0}
+"""What is learnt from many examples, as no two are alike: counting, and saying a name that was never heard."""
 
 
 def mixture_for(mixture: Mapping[str, float], media: Collection[str]) -> dict[str, float]:
@@ -111,7 +113,7 @@ class AlignmentStage(nn.Module):
     does (`llm.answer_weights`). With `data`, the chats of a data set take the playground's place, as they are. Input
     projectors of the media `resting` do not learn. In a share `spoken` of the batches only language is learnt: where
     a projector tells slots, the LLM is given the words that it should have told, and no conditions count. That takes
-    half the time. A share `sums` of these is nothing but sums, which take many examples.
+    half the time. A share `drills` of these is nothing but DRILLS, which take many examples.
     """
 
     def __init__(
@@ -137,7 +139,7 @@ class AlignmentStage(nn.Module):
         data: FolderChats | None = None,
         resting: Sequence[str] = (),
         spoken: float = 0.0,
-        sums: float = 0.0,
+        drills: float = 0.0,
     ) -> None:
         super().__init__()
         self.names_weight, self.slips = names, slips
@@ -149,8 +151,8 @@ class AlignmentStage(nn.Module):
         model.requires_grad_(False)
         if rank < 0 or not 0 <= spoken <= 1:
             raise RequestError(f"rank ({rank}) is not negative, and spoken ({spoken:g}) is a share, 0 to 1")
-        if not 0 <= sums <= 1:
-            raise RequestError(f"sums={sums:g} is a share of the batches that learn language alone, 0 to 1")
+        if not 0 <= drills <= 1:
+            raise RequestError(f"drills={drills:g} is a share of the batches that learn language alone, 0 to 1")
         if quantize:
             if "lora" in train and not rank:
                 raise RequestError(f"weights of four bits do not learn: leave out quantize={quantize}, or rank=0")
@@ -184,7 +186,7 @@ class AlignmentStage(nn.Module):
             if modality in model.reads or modality in model.writes
         }
         self.names = [encode(model.tokenizer, word) for word in WORDS]
-        self.spoken, self.sums = spoken, sums
+        self.spoken, self.drills = spoken, drills
         self.speaking = {task: weight * SPOKEN.get(task, 1.0) for task, weight in mixture.items()}
         self.speech = Telling(model.tokenizer, model.llm.get_input_embeddings().weight) if spoken else None
         self.pool_size, self.pools = pool, dict[str, NamedFeatures]()
@@ -225,7 +227,7 @@ class AlignmentStage(nn.Module):
             return self.data.prepare(step, size, seed)
         stream = random.Random(f"{seed}|{step}|{self.name}")
         spoken = self.speech if self.spoken and stream.random() < self.spoken else None
-        speaking = {"sums": 1.0} if spoken and self.sums and stream.random() < self.sums else self.speaking
+        speaking = DRILLS if spoken and self.drills and stream.random() < self.drills else self.speaking
         chats: list[Rendered] = []
         total = 0
         while total < 1.05 * size * self.length:

@@ -83,7 +83,7 @@ class Recipe:
     blend: float = 1.0  # share of what was learnt in the finished model; the rest is what `start` was
     slots: bool = False  # stage 1's projectors tell every word at a place of its own, not captions; then they rest
     spoken: float = 0.0  # share of stage 3's batches that learn language alone, of media told in slots
-    sums: float = 0.2  # share of these that are sums and nothing else
+    drills: float = 0.2  # share of these that are sums and unknown names and nothing else
     resting: tuple[str, ...] = ()  # other media whose input projectors stay as they are in stage 3
     sighted: tuple[str, ...] = ()  # media whose output projectors see the picture that is edited or begins a film
     only: tuple[str, ...] = ()  # stages 1 and 2 train the projectors of these media alone, from what is cached

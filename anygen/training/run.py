@@ -256,7 +256,7 @@ class Run(Assembly):
         options |= {"rank": r.rank, "alpha": r.lora_alpha, "dropout": r.lora_dropout, "matrices": r.lora_matrices}
         options |= {"checkpointing": r.checkpointing}
         if "lora" in train:
-            options |= {"resting": self._resting(model), "spoken": r.spoken, "sums": r.sums}
+            options |= {"resting": self._resting(model), "spoken": r.spoken, "drills": r.drills}
         stage = AlignmentStage(name, model, mixture, train, quantize=r.quantize, **options)
         if not self._fit(stage, folder, name):
             return False
